@@ -1,0 +1,54 @@
+# Two commands do everything on a fresh machine with Go: `make demo` and `make test`.
+export CGO_ENABLED = 0
+export GOFLAGS = -buildvcs=false
+
+GO      ?= go
+BIN     := bin
+FLAGS   := -trimpath -ldflags '-s -w'
+MAINS   := cloister cloister-parent cloister-enclave cloister-sim
+TOOL    := cd tools && $(GO) build -o ../$(BIN)/tools/
+
+.PHONY: all build demo test race lint generate generate-check depaware depaware-check fuzz clean help
+
+all: build
+
+help: ## say what each target does
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+build: ## build the four binaries into bin/
+	@mkdir -p $(BIN)
+	@$(GO) build $(FLAGS) -o $(BIN)/ $(addprefix ./cmd/,$(MAINS))
+
+demo: build ## run the main job on real clinical records, in under two minutes
+	@$(BIN)/cloister-sim demo --bin $(BIN) --data test/data
+
+test: ## run every test that needs nothing but Go
+	$(GO) vet ./...
+	$(GO) test ./...
+
+race: ## run the tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race $(RACE)
+
+fuzz: ## run every fuzz target for a few seconds each
+	@GO=$(GO) sh test/fuzz.sh $(FUZZTIME)
+
+lint: ## golangci-lint and buf, from the tools module
+	$(TOOL) github.com/golangci/golangci-lint/v2/cmd/golangci-lint github.com/bufbuild/buf/cmd/buf
+	$(BIN)/tools/golangci-lint run ./...
+	$(BIN)/tools/buf lint
+
+generate: ## regenerate the protobuf code
+	$(TOOL) github.com/bufbuild/buf/cmd/buf google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
+	PATH="$(CURDIR)/$(BIN)/tools:$$PATH" $(BIN)/tools/buf generate
+
+generate-check: generate ## fail when the checked-in protobuf code differs
+	git diff --exit-code -- proto
+
+depaware: ## write down what each binary links
+	@sh test/arch/depaware.sh write
+
+depaware-check: ## fail when a binary's dependency list differs from the committed one
+	@sh test/arch/depaware.sh check
+
+clean: ## remove what was built
+	rm -rf $(BIN)

@@ -1,0 +1,149 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/cloisterhq/cloister/internal/attls"
+)
+
+// DefaultWait is how long a client keeps trying while the enclave restarts.
+const DefaultWait = 20 * time.Second
+
+// Errors that callers tell apart, for exit codes.
+var (
+	// ErrUnreachable says that no evidence could be had.
+	ErrUnreachable = errors.New("the enclave can't be reached")
+	// ErrLocked says that the enclave runs but KMS has not released its keys.
+	ErrLocked = errors.New("the enclave has no keys yet")
+)
+
+// Client talks to one deployment. Every connection to the enclave is verified
+// before anything is sent on it.
+type Client struct {
+	config  *Config
+	attls   attls.Config
+	genesis []byte
+	// Wait is how long calls keep trying while the enclave is away.
+	Wait time.Duration
+
+	mu   sync.Mutex
+	peer *attls.Peer // of the newest connection; guarded by mu
+}
+
+// New makes a client from a context file's content.
+func New(c *Config) (*Client, error) {
+	roots, p, err := c.Trust()
+	if err != nil {
+		return nil, err
+	}
+	genesis, err := c.genesis()
+	if err != nil {
+		return nil, err
+	}
+	cl := &Client{config: c, genesis: genesis, Wait: DefaultWait}
+	cl.attls = attls.Config{Roots: roots, Policy: p, Now: time.Now, OnPeer: cl.remember}
+	return cl, nil
+}
+
+// remember keeps the newest verified peer and refuses another genesis or
+// another deployment than the pinned ones.
+func (c *Client) remember(peer *attls.Peer) error {
+	if len(c.genesis) > 0 && len(peer.Genesis) > 0 && !bytes.Equal(c.genesis, peer.Genesis) {
+		return errors.New("the enclave's genesis isn't the pinned one: this is another state, or a second copy")
+	}
+	if c.config.Deployment != "" && peer.Bundle.Deployment != c.config.Deployment {
+		return errors.New("the enclave's bundle is of another deployment")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.peer = peer
+	return nil
+}
+
+func (c *Client) lastPeer() *attls.Peer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.peer
+}
+
+// Verify dials the enclave once, appraises its evidence with a fresh nonce and
+// answers what was established. Errors of the network are ErrUnreachable; a
+// refusal is an *attestation.Error.
+func (c *Client) Verify(ctx context.Context) (*attls.Peer, error) {
+	var peer *attls.Peer
+	err := c.retry(ctx, func() error {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "tcp", c.config.Attested)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrUnreachable, err)
+		}
+		defer conn.Close()
+		_, peer, err = attls.Dial(ctx, conn, c.attls)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return peer, nil
+}
+
+// unlocked is Verify, but waits until the enclave has its service key.
+func (c *Client) unlocked(ctx context.Context) (*attls.Peer, error) {
+	var peer *attls.Peer
+	err := c.retry(ctx, func() error {
+		var err error
+		if peer, err = c.Verify(ctx); err != nil {
+			return err
+		}
+		if peer.ServiceKey == nil {
+			return ErrLocked
+		}
+		return nil
+	})
+	return peer, err
+}
+
+// retry repeats f while the enclave is away, until Wait is over.
+func (c *Client) retry(ctx context.Context, f func() error) error {
+	deadline := time.Now().Add(c.Wait)
+	pause := 100 * time.Millisecond
+	for {
+		err := f()
+		if err == nil || !transient(err) || time.Now().Add(pause).After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, 2*time.Second)
+	}
+}
+
+// transient says whether an error can go away by itself. A refusal never does.
+func transient(err error) bool {
+	if errors.Is(err, ErrUnreachable) || errors.Is(err, ErrLocked) {
+		return true
+	}
+	return status.Code(err) == codes.Unavailable && !attls.IsRefusal(err)
+}
+
+// dialEnclave opens a gRPC connection on attested TLS.
+func (c *Client) dialOptions() []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithTransportCredentials(attls.NewClient(c.attls)),
+		grpc.WithNoProxy(),
+		grpc.WithDisableServiceConfig(),
+	}
+}

@@ -1,0 +1,156 @@
+package client
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/aws/smithy-go"
+
+	"github.com/cloisterhq/cloister/internal/bundle"
+	"github.com/cloisterhq/cloister/internal/columns"
+	"github.com/cloisterhq/cloister/internal/envelope"
+	"github.com/cloisterhq/cloister/internal/secret"
+)
+
+// Sealer seals the batches of one stream under one data key.
+type Sealer struct {
+	header envelope.Header
+	dek    secret.Bytes
+	signer ed25519.PrivateKey
+}
+
+// Sealed is one batch, ready to be carried by anybody.
+type Sealed struct {
+	// Envelope is what travels.
+	Envelope []byte
+	// Digest is its SHA-256 and its name.
+	Digest [32]byte
+	// Rows is the number of records inside.
+	Rows int
+	// reportKey opens the enclave's report on this batch.
+	reportKey secret.Bytes
+}
+
+// NewSealer asks KMS for a data key of the dataset, under the bundle that the
+// enclave's evidence vouched for.
+func (c *Client) NewSealer(ctx context.Context, b *bundle.Bundle, dataset, stream string) (*Sealer, error) {
+	d, ok := b.Dataset(dataset)
+	if !ok {
+		return nil, fmt.Errorf("%w: the deployment %s has no dataset of that name; see `cloister datasets`", ErrUsage, b.Deployment)
+	}
+	signer, err := LoadSigningKey(c.config.path(c.config.Producer.KeyFile))
+	if err != nil {
+		return nil, fmt.Errorf("producer key: %w", err)
+	}
+	api, err := c.kms(b)
+	if err != nil {
+		return nil, err
+	}
+	out, err := api.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{
+		KeyId:             aws.String(d.KeyARN),
+		KeySpec:           types.DataKeySpecAes256,
+		EncryptionContext: envelope.KMSContext(b.Deployment, dataset, c.config.Producer.Name, d.KeyEpoch),
+	})
+	if err != nil {
+		return nil, kmsFailure(err)
+	}
+	if aws.ToString(out.KeyId) != d.KeyARN || len(out.Plaintext) != 32 {
+		return nil, errors.New("KMS answered with another key than the bundle's")
+	}
+	return &Sealer{
+		header: envelope.Header{
+			Version:    envelope.Version,
+			Deployment: b.Deployment,
+			Dataset:    dataset,
+			Contract:   d.Contract.Version,
+			Producer:   c.config.Producer.Name,
+			Stream:     stream,
+			Codec:      columns.Codec,
+			Wrap:       envelope.Wrap{Kind: envelope.WrapKMS, Key: d.KeyARN, Epoch: d.KeyEpoch, Blob: out.CiphertextBlob},
+		},
+		dek:    secret.New(out.Plaintext),
+		signer: signer,
+	}, nil
+}
+
+// Seal seals records as the batch of a sequence number.
+func (s *Sealer) Seal(sequence uint64, records []columns.Record) (*Sealed, error) {
+	content, err := columns.Encode(records)
+	if err != nil {
+		return nil, err
+	}
+	h := s.header
+	h.Sequence = sequence
+	if _, err := rand.Read(h.Salt[:]); err != nil {
+		return nil, err
+	}
+	raw, reportKey, err := envelope.Seal(h, s.dek, len(records), content, s.signer)
+	if err != nil {
+		return nil, err
+	}
+	return &Sealed{Envelope: raw, Digest: digest(raw), Rows: len(records), reportKey: reportKey}, nil
+}
+
+// Close forgets the data key.
+func (s *Sealer) Close() { s.dek.Wipe() }
+
+// kms makes a KMS client for the bundle's region with the context's
+// credentials.
+func (c *Client) kms(b *bundle.Bundle) (*kms.Client, error) {
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}}
+	if c.config.KMS.CA != "" {
+		pem, err := readFile(c.config.path(c.config.KMS.CA))
+		if err != nil {
+			return nil, fmt.Errorf("KMS certificate: %w", err)
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s: no certificate in it", c.config.path(c.config.KMS.CA))
+		}
+		transport.TLSClientConfig.RootCAs = pool
+	}
+	if c.config.KMS.CredentialsFile == "" {
+		return nil, errors.New("the context names no kms.credentials_file")
+	}
+	raw, err := readFile(c.config.path(c.config.KMS.CredentialsFile))
+	if err != nil {
+		return nil, fmt.Errorf("KMS credentials: %w", err)
+	}
+	var creds struct {
+		ID     string `json:"access_key_id"`
+		Secret string `json:"secret_access_key"`
+		Token  string `json:"session_token"`
+	}
+	if err := json.Unmarshal(raw, &creds); err != nil || creds.ID == "" {
+		return nil, fmt.Errorf("%s: not a credentials file", c.config.path(c.config.KMS.CredentialsFile))
+	}
+	options := kms.Options{
+		Region:      b.KMS.Region,
+		Credentials: credentials.NewStaticCredentialsProvider(creds.ID, creds.Secret, creds.Token),
+		HTTPClient:  &http.Client{Transport: transport},
+	}
+	if c.config.KMS.Endpoint != "" {
+		options.BaseEndpoint = aws.String(c.config.KMS.Endpoint)
+	}
+	return kms.New(options), nil
+}
+
+// kmsFailure tells a refusal from an outage.
+func kmsFailure(err error) error {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		return fmt.Errorf("KMS refused a data key for this producer and dataset: %s", api.ErrorCode())
+	}
+	return fmt.Errorf("%w: KMS doesn't answer: %w", ErrUnreachable, err)
+}

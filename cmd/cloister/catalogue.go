@@ -1,0 +1,157 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cloisterhq/cloister/internal/bundle"
+	"github.com/cloisterhq/cloister/internal/contract"
+)
+
+func datasetsCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "datasets",
+		Short:   "List the datasets of the deployment, from its verified bundle",
+		Example: "  cloister datasets\n  cloister datasets -o json",
+		Args:    usage(cobra.NoArgs),
+	}
+	cmd.Flags().StringP("output", "o", "table", "table or json")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		form, err := format(cmd, "table", "json")
+		if err != nil {
+			return err
+		}
+		b, err := verifiedBundle(cmd)
+		if err != nil {
+			return err
+		}
+		if form == "json" {
+			type row struct {
+				Name        string `json:"name"`
+				Version     string `json:"version"`
+				Mode        string `json:"mode"`
+				Floor       int    `json:"floor"`
+				Description string `json:"description,omitempty"`
+			}
+			rows := []row{}
+			for _, d := range b.Datasets {
+				rows = append(rows, row{d.Contract.Dataset, d.Contract.Version, d.Contract.Mode.String(), d.Contract.Floor, d.Contract.Description})
+			}
+			return writeJSON(cmd.OutOrStdout(), map[string]any{"schema": "cloister.datasets/v1", "deployment": b.Deployment, "datasets": rows})
+		}
+		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "dataset\tversion\tmode\tfloor\tdescription")
+		for _, d := range b.Datasets {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", d.Contract.Dataset, d.Contract.Version, d.Contract.Mode, d.Contract.Floor, d.Contract.Description)
+		}
+		return w.Flush()
+	}
+	return cmd
+}
+
+func describeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "describe DATASET",
+		Short:   "Show a dataset's columns and what queries may do with each",
+		Example: "  cloister describe flchain",
+		Args:    usage(cobra.ExactArgs(1)),
+	}
+	cmd.Flags().StringP("output", "o", "table", "table or json")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		form, err := format(cmd, "table", "json")
+		if err != nil {
+			return err
+		}
+		b, err := verifiedBundle(cmd)
+		if err != nil {
+			return err
+		}
+		d, ok := b.Dataset(args[0])
+		if !ok {
+			return &exitError{exitUsage, fmt.Errorf("no dataset %s; see `cloister datasets`", args[0])}
+		}
+		return describe(cmd, form, &d.Contract)
+	}
+	return cmd
+}
+
+// verifiedBundle answers the bundle that the enclave's evidence vouches for.
+func verifiedBundle(cmd *cobra.Command) (*bundle.Bundle, error) {
+	c, err := connect(cmd)
+	if err != nil {
+		return nil, err
+	}
+	peer, err := c.Verify(cmd.Context())
+	if err != nil {
+		return nil, err
+	}
+	return peer.Bundle, nil
+}
+
+// column is one line of a description. Hidden columns have none.
+type column struct {
+	Name     string `json:"name"`
+	Type     string `json:"type"`
+	Role     string `json:"role"`
+	Required bool   `json:"required"`
+	Rules    string `json:"rules,omitempty"`
+	Use      string `json:"use"`
+}
+
+func describe(cmd *cobra.Command, form string, c *contract.Contract) error {
+	var columns []column
+	for i := range c.Fields {
+		f := &c.Fields[i]
+		if f.Role == contract.Hidden {
+			continue
+		}
+		columns = append(columns, column{f.Name, f.Type.String(), f.Role.String(), f.Required, rules(f), use(f)})
+	}
+	if form == "json" {
+		return writeJSON(cmd.OutOrStdout(), map[string]any{
+			"schema": "cloister.describe/v1", "dataset": c.Dataset, "version": c.Version, "mode": c.Mode.String(), "floor": c.Floor, "columns": columns,
+		})
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "%s %s, mode %s, groups of at least %d people\n", c.Dataset, c.Version, c.Mode, c.Floor)
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "column\ttype\trole\trequired\trules\tuse")
+	for _, col := range columns {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%t\t%s\t%s\n", col.Name, col.Type, col.Role, col.Required, col.Rules, col.Use)
+	}
+	return w.Flush()
+}
+
+// rules says a field's rules in words.
+func rules(f *contract.Field) string {
+	var out []string
+	if f.Minimum != nil && f.Maximum != nil {
+		out = append(out, fmt.Sprintf("%s to %s", f.Format(contract.Value{Int: *f.Minimum}), f.Format(contract.Value{Int: *f.Maximum})))
+	}
+	if f.MaxLength != nil {
+		out = append(out, fmt.Sprintf("at most %d characters", *f.MaxLength))
+	}
+	if f.Pattern != "" {
+		out = append(out, "pattern "+f.Pattern)
+	}
+	if len(f.Enum) > 0 {
+		out = append(out, "one of "+strings.Join(f.Enum, ", "))
+	}
+	return strings.Join(out, "; ")
+}
+
+// use says what an analyst can do with a column of a role.
+func use(f *contract.Field) string {
+	switch f.Role {
+	case contract.Unit:
+		return "COUNT(DISTINCT " + f.Name + ")"
+	case contract.Dimension:
+		return "GROUP BY, WHERE, COUNT"
+	case contract.Measure:
+		return "SUM, AVG, COUNT"
+	default:
+		return "none"
+	}
+}

@@ -1,0 +1,131 @@
+// Package server is the enclave's edge: gRPC for the gateway on one vsock
+// port, Arrow Flight SQL over attested TLS on another. With host it is the
+// only enclave package that knows wire forms; it trusts neither the parent nor
+// the caller, and maps every inner error to a code and a constant phrase.
+package server
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow/flight"
+	"github.com/apache/arrow-go/v18/arrow/flight/flightsql"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+
+	"github.com/cloisterhq/cloister/internal/limits"
+	cloisterv1 "github.com/cloisterhq/cloister/proto/cloister/v1"
+)
+
+// Phase says how far the enclave has come.
+type Phase string
+
+// The phases, in their usual order.
+const (
+	// Waiting for KMS to release the state key.
+	Waiting Phase = "waiting for keys"
+	// Refused by KMS: the key policy doesn't name this image with this bundle.
+	Refused Phase = "refused by KMS"
+	// Replaying what was accepted before.
+	Replaying Phase = "replaying"
+	// Ready to take records and queries.
+	Ready Phase = "ready"
+	// Failed for good: the state doesn't fit together.
+	Failed Phase = "failed"
+)
+
+const (
+	// maxStreams bounds concurrent requests on one connection.
+	maxStreams = 64
+	// connectionAge makes clients verify fresh evidence now and then.
+	connectionAge = 30 * time.Minute
+	// idleAge ends connections that nobody uses.
+	idleAge = 5 * time.Minute
+)
+
+var errLocked = status.Error(codes.Unavailable, "the enclave has no keys yet; try again")
+
+// Paths are the two walks that the servers serve. They are closed until the
+// state is open and replayed.
+type Paths struct {
+	open  atomic.Pointer[walks]
+	phase atomic.Pointer[state]
+}
+
+type walks struct {
+	acceptor Acceptor
+	querier  Querier
+}
+
+type state struct {
+	phase  Phase
+	reason string
+}
+
+// NewPaths makes closed paths in phase Waiting.
+func NewPaths() *Paths {
+	p := &Paths{}
+	p.Set(Waiting, "")
+	return p
+}
+
+// Set changes the phase; reason is a constant phrase.
+func (p *Paths) Set(phase Phase, reason string) { p.phase.Store(&state{phase, reason}) }
+
+// Phase answers the phase and why it isn't Ready.
+func (p *Paths) Phase() (Phase, string) {
+	s := p.phase.Load()
+	return s.phase, s.reason
+}
+
+// Open lets both walks begin.
+func (p *Paths) Open(acceptor Acceptor, querier Querier) {
+	p.open.Store(&walks{acceptor, querier})
+	p.Set(Ready, "")
+}
+
+// Shut closes both walks again, for good.
+func (p *Paths) Shut(reason string) {
+	p.open.Store(nil)
+	p.Set(Failed, reason)
+}
+
+// ServeIntake serves the record path until ctx ends.
+func ServeIntake(ctx context.Context, listener net.Listener, paths *Paths) error {
+	server := grpc.NewServer(options(insecure.NewCredentials())...)
+	cloisterv1.RegisterIntakeServer(server, &intake{paths: paths})
+	return serve(ctx, server, listener)
+}
+
+// ServeQueries serves Arrow Flight SQL over attested TLS until ctx ends.
+func ServeQueries(ctx context.Context, listener net.Listener, attested credentials.TransportCredentials, paths *Paths, who Authenticator) error {
+	server := grpc.NewServer(append(options(attested),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: connectionAge, MaxConnectionIdle: idleAge}))...)
+	flight.RegisterFlightServiceServer(server, flightsql.NewFlightServer(&queries{paths: paths, who: who}))
+	return serve(ctx, server, listener)
+}
+
+func options(creds credentials.TransportCredentials) []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.Creds(creds),
+		grpc.MaxRecvMsgSize(limits.Message),
+		grpc.MaxSendMsgSize(limits.Message),
+		grpc.MaxConcurrentStreams(maxStreams),
+	}
+}
+
+func serve(ctx context.Context, server *grpc.Server, listener net.Listener) error {
+	stop := context.AfterFunc(ctx, server.Stop)
+	defer stop()
+	if err := server.Serve(listener); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("server: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,221 @@
+package enclave
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/cloisterhq/cloister/enclave/audit"
+	"github.com/cloisterhq/cloister/enclave/exec"
+	"github.com/cloisterhq/cloister/enclave/identity"
+	"github.com/cloisterhq/cloister/enclave/ingest"
+	"github.com/cloisterhq/cloister/enclave/keyring"
+	"github.com/cloisterhq/cloister/enclave/kms"
+	"github.com/cloisterhq/cloister/enclave/protect"
+	"github.com/cloisterhq/cloister/enclave/query"
+	"github.com/cloisterhq/cloister/enclave/server"
+	"github.com/cloisterhq/cloister/enclave/state"
+	"github.com/cloisterhq/cloister/enclave/store"
+	"github.com/cloisterhq/cloister/internal/answer"
+	"github.com/cloisterhq/cloister/internal/bundle"
+	"github.com/cloisterhq/cloister/internal/contract"
+	"github.com/cloisterhq/cloister/internal/secret"
+)
+
+const (
+	// keyringSize is how many data keys are held at a time.
+	keyringSize = 1024
+	// keyringLife is how long a data key is held after KMS released it.
+	keyringLife = 15 * time.Minute
+	// refusedEvery is the pause after KMS refused: its policy may change.
+	refusedEvery = 15 * time.Second
+)
+
+// stateKeys asks KMS for the state data key: only attested calls, under the
+// state KEK that the bundle pins.
+type stateKeys struct {
+	kms     *kms.Client
+	arn     string
+	context map[string]string
+}
+
+// Generate makes a new state data key.
+func (k stateKeys) Generate(ctx context.Context) (secret.Bytes, []byte, error) {
+	return k.kms.GenerateDataKey(ctx, k.arn, k.context)
+}
+
+// Decrypt unwraps the state data key of an earlier boot.
+func (k stateKeys) Decrypt(ctx context.Context, blob []byte) (secret.Bytes, error) {
+	return k.kms.Decrypt(ctx, k.arn, k.context, blob)
+}
+
+// unlock opens the state as soon as KMS releases its key, replays what was
+// accepted, and opens both paths.
+func (e *Enclave) unlock(ctx context.Context) error {
+	s, err := e.openState(ctx)
+	if err != nil {
+		return e.stay(ctx, err, "the state can't be opened")
+	}
+	e.opened.Store(s)
+	e.paths.Set(server.Replaying, "")
+	if err := e.open(ctx, s); err != nil {
+		return e.stay(ctx, err, "what was accepted can't be replayed")
+	}
+	e.config.Say("ready")
+	return nil
+}
+
+// stay keeps the enclave up without paths, so that its evidence and its reason
+// can still be had, until ctx ends.
+func (e *Enclave) stay(ctx context.Context, err error, reason string) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	e.paths.Shut(reason)
+	e.config.Say("failed: " + reason + ": " + err.Error())
+	<-ctx.Done()
+	return nil
+}
+
+// openState tries until KMS and the parent give what is needed. A refusal is
+// shown as such and asked again at a slow pace: a key policy may come to name
+// this release later.
+func (e *Enclave) openState(ctx context.Context) (*state.State, error) {
+	keys := stateKeys{kms: e.kms, arn: e.bundle.KMS.StateKeyARN, context: map[string]string{"deployment": e.bundle.Deployment, "purpose": "state"}}
+	pause := retryFirst
+	for {
+		s, err := state.Open(ctx, state.Config{Objects: e.host, Keys: keys, Deployment: e.bundle.Deployment, Now: e.clock.Now})
+		if err == nil {
+			return s, nil
+		}
+		switch {
+		case errors.Is(err, kms.ErrDenied):
+			e.paths.Set(server.Refused, "the key policy doesn't name this image with this bundle")
+			e.config.Say("KMS refused the state key")
+			pause = refusedEvery
+		case errors.Is(err, state.ErrCorrupt), errors.Is(err, state.ErrFork), ctx.Err() != nil:
+			return nil, err
+		default:
+			e.paths.Set(server.Waiting, "KMS or the parent's store doesn't answer")
+			pause = min(2*pause, retryLast)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// open makes the two paths over an open state and replays into them.
+func (e *Enclave) open(ctx context.Context, s *state.State) error {
+	tables := store.New(contracts(e.bundle))
+	keys := keyring.New(keyring.Config{
+		KMS: e.kms, Deployment: e.bundle.Deployment, Dataset: keyOf(e.bundle), Max: keyringSize, TTL: keyringLife, Now: e.clock.Now,
+	})
+	in, err := ingest.New(ingest.Config{Bundle: e.bundle, Keys: keys, State: s, Store: tables, Now: e.clock.Now})
+	if err != nil {
+		return err
+	}
+	log, err := audit.Open(ctx, audit.Config{Objects: e.host, Sealer: s, Now: e.clock.Now})
+	if err != nil {
+		return err
+	}
+	if err := e.replay(ctx, s, in); err != nil {
+		return err
+	}
+	runner := query.New(query.Config{
+		Catalog: catalog{e.bundle}, Store: tables, Gate: protect.New(protect.Config{Profile: e.bundle.Profile, Audit: log}),
+		Limits:  exec.Limits{Rows: e.bundle.Limits.MaxResultRows, Memory: e.bundle.Limits.QueryMemory},
+		Timeout: time.Duration(e.bundle.Limits.QueryTimeout) * time.Millisecond,
+	})
+	e.paths.Open(in, &answerer{runner: runner, state: s})
+	return nil
+}
+
+// replay brings back every accepted envelope in the order of acceptance.
+func (e *Enclave) replay(ctx context.Context, s *state.State, in *ingest.Ingest) error {
+	for _, a := range s.Accepted() {
+		var raw []byte
+		err := retry(ctx, func() error {
+			var err error
+			raw, err = e.host.Get(ctx, "inbox/"+hex.EncodeToString(a.Envelope[:]))
+			return err
+		}, func(err error) bool { return !errors.Is(err, state.ErrNotFound) })
+		if err != nil {
+			return fmt.Errorf("enclave: an accepted envelope: %w", err)
+		}
+		err = retry(ctx, func() error { return in.Replay(ctx, a, raw) }, func(err error) bool { return errors.Is(err, kms.ErrUnavailable) })
+		if err != nil {
+			return fmt.Errorf("enclave: replay: %w", err)
+		}
+	}
+	return nil
+}
+
+// answerer runs queries and signs what they release.
+type answerer struct {
+	runner *query.Runner
+	state  *state.State
+}
+
+// Query answers one statement with the service key's signature over it.
+func (a *answerer) Query(ctx context.Context, who *identity.Principal, text string) (*answer.Answer, []byte, error) {
+	released, err := a.runner.Run(ctx, who, text)
+	if err != nil {
+		return nil, nil, err
+	}
+	out := released.Answer()
+	out.Genesis, out.Manifest, out.Query = a.state.Genesis(), a.state.Head(), answer.QueryDigest(text)
+	signature, err := answer.Sign(out, a.state.ServiceKey())
+	if err != nil {
+		return nil, nil, err
+	}
+	return out, signature, nil
+}
+
+// catalog answers the contracts of the bundle.
+type catalog struct{ bundle *bundle.Bundle }
+
+// Contract answers the contract of a dataset.
+func (c catalog) Contract(dataset string) (*contract.Contract, bool) {
+	d, ok := c.bundle.Dataset(dataset)
+	if !ok {
+		return nil, false
+	}
+	return &d.Contract, true
+}
+
+func contracts(b *bundle.Bundle) []*contract.Contract {
+	out := make([]*contract.Contract, 0, len(b.Datasets))
+	for i := range b.Datasets {
+		out = append(out, &b.Datasets[i].Contract)
+	}
+	return out
+}
+
+// keyOf answers the KMS key and epoch that the bundle pins for a dataset.
+func keyOf(b *bundle.Bundle) func(string) (string, uint64, bool) {
+	return func(dataset string) (string, uint64, bool) {
+		d, ok := b.Dataset(dataset)
+		if !ok {
+			return "", 0, false
+		}
+		return d.KeyARN, d.KeyEpoch, true
+	}
+}
+
+// newIdentity makes the verifier of analysts' tokens; its HTTPS goes through
+// egress and ends here.
+func newIdentity(b *bundle.Bundle, egress interface {
+	DialContext(ctx context.Context, network, address string) (net.Conn, error)
+}, now func() time.Time) (*identity.Verifier, error) {
+	var issuers []identity.Issuer
+	for _, i := range b.Issuers {
+		issuers = append(issuers, identity.Issuer{URL: i.URL, Audience: i.Audience, RolesClaim: i.RolesClaim, TLSRoots: i.TLSRoots, RequireMFA: i.RequireMFA})
+	}
+	return identity.New(identity.Config{Issuers: issuers, Dial: egress.DialContext, Now: now})
+}

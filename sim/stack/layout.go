@@ -1,0 +1,142 @@
+// Package stack runs simulation tier one: parent, enclave, KMS and issuer as
+// processes of their own on one host, with unix sockets for vsock. It holds
+// test data and test keys only, and is linked by cloister-sim alone.
+package stack
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+)
+
+// The processes of tier one, in the order in which they start.
+const (
+	KMS     = "kms"
+	Issuer  = "issuer"
+	Parent  = "parent"
+	Enclave = "enclave"
+)
+
+// Roles are all processes that a deployment runs.
+func Roles() []string { return []string{KMS, Issuer, Parent, Enclave} }
+
+// Layout names the files of one deployment under its state directory.
+type Layout struct{ dir string }
+
+// At answers the layout of a state directory.
+func At(dir string) (Layout, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return Layout{}, fmt.Errorf("stack: %w", err)
+	}
+	return Layout{abs}, nil
+}
+
+// Dir is the state directory.
+func (l Layout) Dir() string { return l.dir }
+
+// Context is the file that clients read: CLOISTER_CONTEXT.
+func (l Layout) Context() string { return l.file("context.json") }
+
+// Bundle is the deployment's bundle.
+func (l Layout) Bundle() string { return l.file("bundle.cbor") }
+
+// Sockets is the directory of the vsock stand-ins.
+func (l Layout) Sockets() string { return l.file("vsock") }
+
+// ParentDir is the parent's own directory: ciphertext only.
+func (l Layout) ParentDir() string { return l.file("parent") }
+
+// Events is the KMS simulator's event log, one JSON object a line.
+func (l Layout) Events() string { return l.sim("kms-events.jsonl") }
+
+// Log is where a process writes its log.
+func (l Layout) Log(role string) string { return filepath.Join(l.dir, "log", role+".log") }
+
+func (l Layout) file(name string) string { return filepath.Join(l.dir, name) }
+func (l Layout) sim(name string) string  { return filepath.Join(l.dir, "sim", name) }
+func (l Layout) pid(role string) string  { return filepath.Join(l.dir, "run", role+".pid") }
+
+// prepare makes the directories; only their owner may enter.
+func (l Layout) prepare() error {
+	for _, dir := range []string{"", "sim", "run", "log", "vsock", "parent"} {
+		if err := os.MkdirAll(filepath.Join(l.dir, dir), 0o700); err != nil {
+			return fmt.Errorf("stack: %w", err)
+		}
+	}
+	return nil
+}
+
+// facts are what a deployment keeps from one start to the next: addresses and
+// keys that the bundle names, so that it stays the same bundle.
+type facts struct {
+	Deployment string            `json:"deployment"`
+	KMS        string            `json:"kms"`
+	Issuer     string            `json:"issuer"`
+	Gateway    string            `json:"gateway"`
+	Attested   string            `json:"attested"`
+	StateKey   string            `json:"state_key"`
+	Keys       map[string]string `json:"keys"`
+	// Config is the directory of cloister.yaml that the deployment was made from.
+	Config string `json:"config"`
+	// ImageLabel makes another image of the enclave, for this start only.
+	ImageLabel string `json:"image_label,omitempty"`
+	// ServeBundle is another bundle that the parent hands to the enclave, for this start only.
+	ServeBundle string `json:"serve_bundle,omitempty"`
+}
+
+// loadFacts reads the facts of an earlier start; there may be none.
+func (l Layout) loadFacts() (*facts, error) {
+	f := &facts{Keys: map[string]string{}}
+	b, err := os.ReadFile(l.sim("facts.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return f, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("stack: %w", err)
+	}
+	if err := json.Unmarshal(b, f); err != nil {
+		return nil, fmt.Errorf("stack: %s: %w", l.sim("facts.json"), err)
+	}
+	return f, nil
+}
+
+func (l Layout) saveFacts(f *facts) error {
+	b, err := json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return fmt.Errorf("stack: %w", err)
+	}
+	return write(l.sim("facts.json"), append(b, '\n'))
+}
+
+// write replaces a file that only its owner may read.
+func write(path string, content []byte) error {
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, content, 0o600); err != nil {
+		return fmt.Errorf("stack: %w", err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("stack: %w", err)
+	}
+	return nil
+}
+
+// addresses picks loopback ports that are free now, once for a deployment.
+func (f *facts) addresses() error {
+	for _, address := range []*string{&f.KMS, &f.Issuer, &f.Gateway, &f.Attested} {
+		if *address != "" {
+			continue
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return fmt.Errorf("stack: %w", err)
+		}
+		defer l.Close()
+		*address = l.Addr().String()
+	}
+	return nil
+}
