@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
+	"github.com/cloisterhq/cloister/attestation"
 	"github.com/cloisterhq/cloister/internal/attls"
+	"github.com/cloisterhq/cloister/internal/limits"
 )
 
 // DefaultWait is how long a client keeps trying while the enclave restarts.
@@ -27,6 +27,15 @@ var (
 	ErrLocked = errors.New("the enclave has no keys yet")
 )
 
+// Classes of refusals on top of those of evidence: the enclave was verified,
+// but the context file pins another one.
+const (
+	// ClassGenesis: another state than the pinned one, or a second copy.
+	ClassGenesis attestation.Class = "genesis"
+	// ClassDeployment: the bundle of another deployment.
+	ClassDeployment attestation.Class = "deployment"
+)
+
 // Client talks to one deployment. Every connection to the enclave is verified
 // before anything is sent on it.
 type Client struct {
@@ -35,9 +44,6 @@ type Client struct {
 	genesis []byte
 	// Wait is how long calls keep trying while the enclave is away.
 	Wait time.Duration
-
-	mu   sync.Mutex
-	peer *attls.Peer // of the newest connection; guarded by mu
 }
 
 // New makes a client from a context file's content.
@@ -51,29 +57,20 @@ func New(c *Config) (*Client, error) {
 		return nil, err
 	}
 	cl := &Client{config: c, genesis: genesis, Wait: DefaultWait}
-	cl.attls = attls.Config{Roots: roots, Policy: p, Now: time.Now, OnPeer: cl.remember}
+	cl.attls = attls.Config{Roots: roots, Policy: p, Now: time.Now, OnPeer: cl.pinned}
 	return cl, nil
 }
 
-// remember keeps the newest verified peer and refuses another genesis or
-// another deployment than the pinned ones.
-func (c *Client) remember(peer *attls.Peer) error {
+// pinned refuses another genesis or another deployment than the pinned ones. An
+// enclave without keys has no genesis yet, and nothing is sent to it.
+func (c *Client) pinned(peer *attls.Peer) error {
 	if len(c.genesis) > 0 && len(peer.Genesis) > 0 && !bytes.Equal(c.genesis, peer.Genesis) {
-		return errors.New("the enclave's genesis isn't the pinned one: this is another state, or a second copy")
+		return attestation.NewError(ClassGenesis, "another state than the pinned one, or a second copy", nil)
 	}
 	if c.config.Deployment != "" && peer.Bundle.Deployment != c.config.Deployment {
-		return errors.New("the enclave's bundle is of another deployment")
+		return attestation.NewError(ClassDeployment, "the bundle is of another deployment than the pinned one", nil)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.peer = peer
 	return nil
-}
-
-func (c *Client) lastPeer() *attls.Peer {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.peer
 }
 
 // Verify dials the enclave once, appraises its evidence with a fresh nonce and
@@ -89,6 +86,9 @@ func (c *Client) Verify(ctx context.Context) (*attls.Peer, error) {
 		}
 		defer conn.Close()
 		_, peer, err = attls.Dial(ctx, conn, c.attls)
+		if errors.Is(err, attls.ErrExchange) {
+			return fmt.Errorf("%w: %w", ErrUnreachable, err)
+		}
 		return err
 	})
 	if err != nil {
@@ -133,17 +133,39 @@ func (c *Client) retry(ctx context.Context, f func() error) error {
 
 // transient says whether an error can go away by itself. A refusal never does.
 func transient(err error) bool {
-	if errors.Is(err, ErrUnreachable) || errors.Is(err, ErrLocked) {
-		return true
-	}
-	return status.Code(err) == codes.Unavailable && !attls.IsRefusal(err)
+	return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrLocked)
 }
 
-// dialEnclave opens a gRPC connection on attested TLS.
-func (c *Client) dialOptions() []grpc.DialOption {
+// refusal keeps the first refusal of a gRPC connection, which itself keeps
+// only the text of errors and dials again.
+type refusal struct {
+	mu  sync.Mutex
+	err error // guarded by mu
+}
+
+func (r *refusal) set(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err == nil {
+		r.err = err
+	}
+}
+
+func (r *refusal) get() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
+// dialOptions are those of a gRPC connection on attested TLS, which tells
+// refused about a peer that was refused.
+func (c *Client) dialOptions(refused *refusal) []grpc.DialOption {
+	config := c.attls
+	config.OnRefusal = refused.set
 	return []grpc.DialOption{
-		grpc.WithTransportCredentials(attls.NewClient(c.attls)),
+		grpc.WithTransportCredentials(attls.NewClient(config)),
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(limits.Message)),
 	}
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"github.com/cloisterhq/cloister/internal/answer"
@@ -34,6 +36,17 @@ type QueryError struct {
 
 func (e *QueryError) Error() string { return e.Message }
 
+// unavailable is an outage that a verified enclave reports in its own words.
+type unavailable struct{ message string }
+
+func (e *unavailable) Error() string { return e.message }
+
+// Is makes it ErrUnreachable for whoever tries again or chooses an exit code.
+func (*unavailable) Is(target error) bool { return target == ErrUnreachable }
+
+// maxRecords bounds the records of one answer.
+const maxRecords = 1 << 16
+
 // Query runs one statement of the protected dialect over attested TLS. The
 // token is sent only on a connection whose evidence was appraised.
 func (c *Client) Query(ctx context.Context, text string) (*Answer, error) {
@@ -41,77 +54,113 @@ func (c *Client) Query(ctx context.Context, text string) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := flightsql.NewClientCtx(ctx, "passthrough:///"+c.config.Attested, nil, nil, c.dialOptions()...)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
-	}
-	defer conn.Close()
 	var out *Answer
 	err = c.retry(ctx, func() error {
-		authorised := metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
-		out, err = c.ask(authorised, conn, text)
+		var err error
+		out, err = c.ask(ctx, token, text)
 		return err
 	})
 	if err != nil {
-		return nil, queryFailure(err)
+		return nil, err
 	}
 	return out, nil
 }
 
-// ask runs one statement on one connection.
-func (c *Client) ask(ctx context.Context, conn *flightsql.Client, text string) (*Answer, error) {
-	info, err := conn.Execute(ctx, text, grpc.WaitForReady(false))
+// ask runs one statement on a connection of its own: a connection that was
+// made while the enclave had no keys knows no service key.
+func (c *Client) ask(ctx context.Context, token, text string) (*Answer, error) {
+	var refused refusal
+	conn, err := flightsql.NewClientCtx(ctx, "passthrough:///"+c.config.Attested, nil, nil, c.dialOptions(&refused)...)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	if len(info.GetEndpoint()) != 1 {
-		return nil, errors.New("the enclave answered with other than one endpoint")
-	}
-	reader, err := conn.DoGet(ctx, info.GetEndpoint()[0].GetTicket())
+	defer conn.Close()
+	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
+	var from peer.Peer
+	schema, records, err := fetch(ctx, conn, text, &from)
+	defer release(records)
+	attested := attestedPeer(&from)
 	if err != nil {
-		return nil, err
+		if refusal := refused.get(); refusal != nil {
+			return nil, refusal
+		}
+		return nil, queryFailure(err, attested != nil)
 	}
-	defer reader.Release()
-	var records []arrow.RecordBatch
-	for reader.Next() {
-		record := reader.RecordBatch()
-		record.Retain()
-		records = append(records, record)
-	}
-	if err := reader.Err(); err != nil {
-		return nil, err
-	}
-	a, signature, err := arrowform.Answer(reader.Schema(), records)
-	if err != nil {
-		return nil, err
-	}
-	peer := c.lastPeer()
-	if peer == nil || peer.ServiceKey == nil {
+	if attested == nil || attested.ServiceKey == nil {
 		return nil, ErrLocked
+	}
+	a, signature, err := arrowform.Answer(schema, records)
+	if err != nil {
+		return nil, err
 	}
 	if a.Query != answer.QueryDigest(text) {
 		return nil, errors.New("the answer is for another query")
 	}
-	if err := answer.Verify(a, signature, peer.ServiceKey); err != nil {
+	if err := answer.Verify(a, signature, attested.ServiceKey); err != nil {
 		return nil, fmt.Errorf("the answer isn't the enclave's: %w", err)
 	}
-	return &Answer{Answer: a, Signature: signature, Peer: peer}, nil
+	if !bytes.Equal(a.Genesis[:], attested.Genesis) {
+		return nil, errors.New("the answer is from another state than the enclave's")
+	}
+	return &Answer{Answer: a, Signature: signature, Peer: attested}, nil
 }
 
-// queryFailure tells refusals of evidence, refusals of the query and outages
-// apart.
-func queryFailure(err error) error {
-	if refusal := attls.Refusal(err); refusal != nil {
-		return refusal
+// fetch runs a statement and collects its records, which the caller releases,
+// also those that come with an error. from becomes the peer of the last call
+// that reached one.
+func fetch(ctx context.Context, conn *flightsql.Client, text string, from *peer.Peer) (*arrow.Schema, []arrow.RecordBatch, error) {
+	info, err := conn.Execute(ctx, text, grpc.WaitForReady(false), grpc.Peer(from))
+	if err != nil {
+		return nil, nil, err
 	}
-	s, ok := status.FromError(err)
+	if len(info.GetEndpoint()) != 1 {
+		return nil, nil, errors.New("the enclave answered with other than one endpoint")
+	}
+	reader, err := conn.DoGet(ctx, info.GetEndpoint()[0].GetTicket(), grpc.WaitForReady(false), grpc.Peer(from))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer reader.Release()
+	var records []arrow.RecordBatch
+	for reader.Next() {
+		if len(records) == maxRecords {
+			return nil, records, errors.New("the enclave's answer never ends")
+		}
+		record := reader.RecordBatch()
+		record.Retain()
+		records = append(records, record)
+	}
+	return reader.Schema(), records, reader.Err()
+}
+
+func release(records []arrow.RecordBatch) {
+	for _, r := range records {
+		r.Release()
+	}
+}
+
+// attestedPeer answers the verified enclave behind a call; nil when the call
+// reached none.
+func attestedPeer(p *peer.Peer) *attls.Peer {
+	info, ok := p.AuthInfo.(attls.AuthInfo)
 	if !ok {
-		return err
+		return nil
 	}
-	switch s.Code() {
-	case codes.Unavailable:
+	return info.Peer
+}
+
+// queryFailure tells refusals of the query and outages apart. verified says
+// that the enclave itself answered.
+func queryFailure(err error, verified bool) error {
+	s, ok := status.FromError(err)
+	switch {
+	case !ok:
+		return err
+	case s.Code() == codes.Unavailable && verified:
+		return &unavailable{s.Message()}
+	case s.Code() == codes.Unavailable:
 		return fmt.Errorf("%w: %s", ErrUnreachable, s.Message())
-	case codes.Canceled:
+	case s.Code() == codes.Canceled:
 		return context.Canceled
 	default:
 		return &QueryError{Code: s.Code(), Message: s.Message()}

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -268,6 +269,9 @@ func (sum *Summary) count(s *Sealed, sequence uint64, base int, resp *cloisterv1
 	r, err := receipt.Verify(resp.GetReceipt(), peer.ServiceKey)
 	if err != nil {
 		return fmt.Errorf("the receipt isn't the enclave's: %w", err)
+	}
+	if !bytes.Equal(r.Genesis[:], peer.Genesis) || r.Deployment != peer.Bundle.Deployment {
+		return errors.New("the receipt is from another state than the enclave's")
 	}
 	if r.Envelope != s.Digest || r.Sequence != sequence || r.Stream != sum.Stream || r.Report != sha256.Sum256(resp.GetReport()) {
 		return errors.New("the receipt is for another batch")

@@ -48,6 +48,10 @@ const (
 	retryLast  = 15 * time.Second
 )
 
+// ErrFreshness says that the bundle names a source of freshness that this
+// enclave can't ask. Going on without it would break what the bundle promises.
+var ErrFreshness = errors.New("enclave: the bundle wants freshness witnesses, which this release can't ask")
+
 // Config is what the process hands to the enclave: its device and its
 // transport. Everything else comes from the measured bundle.
 type Config struct {
@@ -125,6 +129,9 @@ func (e *Enclave) measure(ctx context.Context) error {
 	}
 	if err := boot.SelfCheck(ctx, e.device, e.bundle, e.raw); err != nil {
 		return err
+	}
+	if e.bundle.Freshness != bundle.FreshnessNone {
+		return ErrFreshness
 	}
 	e.config.Say("measured the bundle, locked the registers, verified its own evidence")
 	return nil

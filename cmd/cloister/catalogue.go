@@ -45,7 +45,7 @@ func datasetsCommand() *cobra.Command {
 		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "dataset\tversion\tmode\tfloor\tdescription")
 		for _, d := range b.Datasets {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", d.Contract.Dataset, d.Contract.Version, d.Contract.Mode, d.Contract.Floor, d.Contract.Description)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", printable(d.Contract.Dataset), printable(d.Contract.Version), d.Contract.Mode, d.Contract.Floor, printable(d.Contract.Description))
 		}
 		return w.Flush()
 	}
@@ -115,11 +115,11 @@ func describe(cmd *cobra.Command, form string, c *contract.Contract) error {
 			"schema": "cloister.describe/v1", "dataset": c.Dataset, "version": c.Version, "mode": c.Mode.String(), "floor": c.Floor, "columns": columns,
 		})
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "%s %s, mode %s, groups of at least %d people\n", c.Dataset, c.Version, c.Mode, c.Floor)
+	fmt.Fprintf(cmd.OutOrStdout(), "%s %s, mode %s, groups of at least %d people\n", printable(c.Dataset), printable(c.Version), c.Mode, c.Floor)
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "column\ttype\trole\trequired\trules\tuse")
 	for _, col := range columns {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%t\t%s\t%s\n", col.Name, col.Type, col.Role, col.Required, col.Rules, col.Use)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%t\t%s\t%s\n", printable(col.Name), col.Type, col.Role, col.Required, printable(col.Rules), printable(col.Use))
 	}
 	return w.Flush()
 }

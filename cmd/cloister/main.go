@@ -50,8 +50,19 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	if errors.As(err, &quiet) && quiet.err == nil {
 		return quiet.code
 	}
-	fmt.Fprintf(errs, "cloister: %v\n", err)
+	fmt.Fprintf(errs, "cloister: %s\n", message(words(err)))
 	return exitCode(err)
+}
+
+// words says what went wrong. A refused enclave is marked as such, with the
+// class of the refusal.
+func words(err error) string {
+	var exit *exitError
+	var verdict *attestation.Error
+	if !errors.As(err, &exit) && errors.As(err, &verdict) {
+		return "REFUSED: " + verdict.Error()
+	}
+	return err.Error()
 }
 
 // exitError carries an exit code; with a nil err everything is said already.

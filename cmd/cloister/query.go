@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"text/tabwriter"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
-	"text/tabwriter"
 
 	"github.com/cloisterhq/cloister/client"
 )
@@ -79,13 +80,14 @@ func writeTable(out io.Writer, a *client.Answer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	var names, rules []string
 	for _, c := range a.Columns {
-		names = append(names, c.Name)
-		rules = append(rules, strings.Repeat("-", len(c.Name)))
+		name := printable(c.Name)
+		names = append(names, name)
+		rules = append(rules, strings.Repeat("-", utf8.RuneCountInString(name)))
 	}
 	fmt.Fprintln(w, strings.Join(names, "\t"))
 	fmt.Fprintln(w, strings.Join(rules, "\t"))
 	for _, row := range a.Rows {
-		fmt.Fprintln(w, strings.Join(texts(a, row, "NULL"), "\t"))
+		fmt.Fprintln(w, strings.Join(printables(texts(a, row, "NULL")), "\t"))
 	}
 	return w.Flush()
 }

@@ -134,7 +134,7 @@ func report(cmd *cobra.Command, output, rejects string, sum client.Summary) erro
 				fmt.Fprintf(cmd.ErrOrStderr(), "  and %d more; --rejects FILE keeps them all\n", len(sum.Rejections)-i)
 				break
 			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "  record %d: field %s breaks %s\n", r.Record, r.Field, r.Rule)
+			fmt.Fprintf(cmd.ErrOrStderr(), "  record %d: field %s breaks %s\n", r.Record, printable(r.Field), printable(r.Rule))
 		}
 	}
 	if sum.Rejected > 0 {

@@ -109,6 +109,10 @@ func advice(e *attestation.Error) string {
 		return "This enclave is signed under another root than the one you trust. Check --trust-root and the policy's roots; don't send anything."
 	case attestation.PolicyMismatch:
 		return "The enclave runs another image or another bundle than your policy names. Ask the operator which release this is; don't send anything until your own policy names it."
+	case client.ClassGenesis:
+		return "The enclave is genuine, but its state isn't the one that your context pins: it was made anew, or this is a second copy. Ask the operator; don't send anything until you know."
+	case client.ClassDeployment:
+		return "The enclave is genuine, but it serves another deployment. Check the address and the context file."
 	case attestation.Debug:
 		return "The enclave runs in debug mode: its memory can be read from outside."
 	case attestation.Stale, attestation.Future, attestation.Expired, attestation.NotYetValid:

@@ -102,6 +102,7 @@ func (in *Ingest) open(ctx context.Context, a *envelope.Authentic) (*envelope.Op
 	if err != nil {
 		return nil, fmt.Errorf("ingest: data key: %w", err)
 	}
+	defer dek.Wipe()
 	opened, err := a.Open(dek)
 	if err != nil {
 		return nil, &Refusal{ReasonOpen}

@@ -20,7 +20,8 @@ import (
 )
 
 // Keys answers the data key of an envelope, from KMS when it must. It checks
-// the wrapping key against the bundle.
+// the wrapping key against the bundle. Each answer is a copy, which Ingest
+// wipes.
 type Keys interface {
 	Open(ctx context.Context, h envelope.Header) (secret.Bytes, error)
 }

@@ -41,6 +41,10 @@ type Batch struct {
 	columns  []Column
 }
 
+// Contract is the contract that the records were judged by. It mustn't be
+// changed.
+func (b *Batch) Contract() *contract.Contract { return b.contract }
+
 // Dataset is the name of the dataset.
 func (b *Batch) Dataset() string { return b.contract.Dataset }
 

@@ -41,10 +41,12 @@ type node struct {
 	// args are the operands, left to right.
 	args []*node
 	// negated marks NOT IN, NOT BETWEEN and IS NOT NULL; distinct a DISTINCT in
-	// a call; star a call with * as its argument.
-	negated, distinct, star bool
+	// a call; star a call with * as its argument; refused a foreign expression
+	// that the parser refused already.
+	negated, distinct, star, refused bool
 }
 
+// literal says whether the node is one value, written out or bound.
 func (n *node) literal() bool {
 	switch n.kind {
 	case nodeString, nodeNumber, nodeTrue, nodeFalse, nodeNull, nodeDate, nodeTimestamp, nodeParameter:

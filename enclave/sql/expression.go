@@ -80,7 +80,7 @@ func (p *parser) is(left *node) *node {
 	p.take()
 	n := &node{kind: nodeIsNull, args: []*node{left}, negated: p.accept("NOT")}
 	if !p.peek().is("NULL") {
-		n.kind, n.text = nodeForeign, "test"
+		n.kind, n.text = nodeForeign, "this test"
 		if p.accept("DISTINCT") && p.accept("FROM") {
 			n.args = append(n.args, p.sum())
 			n.at = left.at.through(n.args[1].at)
@@ -115,7 +115,7 @@ func (p *parser) membership(left *node, negated bool) *node {
 		p.expect(")")
 	default:
 		p.accept("TO") // SIMILAR TO
-		n.text = "pattern match"
+		n.text = "pattern matching"
 		n.args = append(n.args, p.sum())
 		if p.accept("ESCAPE") {
 			n.args = append(n.args, p.sum())
@@ -179,17 +179,17 @@ func (p *parser) casted() *node {
 		switch t := p.peek(); {
 		case t.is("::"):
 			p.take()
-			n = &node{kind: nodeForeign, at: n.at.through(p.typeName()), text: "cast", args: []*node{n}}
+			n = &node{kind: nodeForeign, at: n.at.through(p.typeName()), text: "a cast", args: []*node{n}}
 		case t.is("["):
-			n = &node{kind: nodeForeign, at: n.at.through(p.skipBalanced()), text: "subscript", args: []*node{n}}
+			n = &node{kind: nodeForeign, at: n.at.through(p.skipBalanced()), text: "a subscript", args: []*node{n}}
 		case t.is("COLLATE"):
 			p.take()
-			n = &node{kind: nodeForeign, at: n.at.through(p.take().at), text: "collation", args: []*node{n}}
+			n = &node{kind: nodeForeign, at: n.at.through(p.take().at), text: "a collation", args: []*node{n}}
 		case t.is("AT") && p.peekAt(1).is("TIME") && p.peekAt(2).is("ZONE"):
 			p.take()
 			p.take()
 			p.take()
-			n = &node{kind: nodeForeign, at: n.at.through(p.take().at), text: "time zone", args: []*node{n}}
+			n = &node{kind: nodeForeign, at: n.at.through(p.take().at), text: "a time zone", args: []*node{n}}
 		default:
 			return n
 		}

@@ -48,6 +48,16 @@ func upper(s string) string {
 	}, s)
 }
 
+// lower is the opposite of upper.
+func lower(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r - 'A' + 'a'
+		}
+		return r
+	}, s)
+}
+
 // lexer cuts the text into tokens.
 type lexer struct {
 	reasons

@@ -23,7 +23,7 @@ func (p *parser) operand() *node {
 		p.take()
 		n := p.expression()
 		if p.peek().is(",") {
-			n = p.foreign("row", t.at, append([]*node{n}, p.rest()...)...)
+			n = p.foreign("a row of values", t.at, append([]*node{n}, p.rest()...)...)
 		}
 		n.at = t.at.through(p.peek().at)
 		p.expect(")")
@@ -31,7 +31,7 @@ func (p *parser) operand() *node {
 	case t.is("*"):
 		return p.leaf(nodeStar)
 	case t.is("["), t.is("{"):
-		return p.foreign("list", p.skipBalanced())
+		return p.foreign("a list", p.skipBalanced())
 	}
 	p.syntax()
 	return &node{at: t.at}
@@ -75,7 +75,7 @@ func (p *parser) word() *node {
 	case next.kind == tokenString: // INTERVAL '…', E'…', X'…' and other typed literals
 		p.take()
 		p.take()
-		return p.foreign("literal", t.at.through(next.at))
+		return p.foreign("this kind of literal", t.at.through(next.at))
 	case t.is("CASE"):
 		return p.caseExpression()
 	case t.is("EXISTS") && next.is("("):
@@ -85,7 +85,11 @@ func (p *parser) word() *node {
 		return p.cast()
 	case t.is("ARRAY") && next.is("["):
 		p.take()
-		return p.foreign("list", t.at.through(p.skipBalanced()))
+		return p.foreign("a list", t.at.through(p.skipBalanced()))
+	case p.subqueryAt(1): // ANY (SELECT …) and its relatives
+		p.take()
+		sub := p.subquery()
+		return &node{kind: nodeCall, at: t.at.through(sub.at), text: upper(t.text), args: []*node{sub}}
 	case next.is("("):
 		return p.call()
 	case reserved(t):
@@ -127,7 +131,7 @@ func (p *parser) name() *node {
 			p.syntax()
 			return n
 		case n.table != "":
-			n.kind, n.text = nodeForeign, "field"
+			n.kind, n.text = nodeForeign, "a field"
 		}
 		n.table, n.text = n.text, last.text
 	}
@@ -167,11 +171,12 @@ func (p *parser) argument() *node {
 	if (name.kind == tokenWord || name.kind == tokenQuoted) && (arrow.is("=>") || arrow.is(":=")) {
 		p.take()
 		p.take()
-		value := p.expression()
+		n := p.foreign("a named argument", name.at, p.expression())
 		if privacyOption(name.text) {
-			p.refuseOption(name.at.through(value.at))
+			p.refuseOption(n.at)
+			n.refused = true
 		}
-		return p.foreign("named argument", name.at, value)
+		return n
 	}
 	return p.expression()
 }
@@ -187,11 +192,11 @@ func (p *parser) insideCall() []*node {
 			p.take()
 			p.expect("BY")
 			for _, key := range p.sortKeys() {
-				extra = append(extra, p.foreign("order", t.at, key.value))
+				extra = append(extra, p.foreign("an order of values", t.at, key.value))
 			}
 		case (t.is("IGNORE") || t.is("RESPECT")) && p.peekAt(1).is("NULLS"):
 			p.take()
-			extra = append(extra, p.foreign("treatment of NULL", t.at.through(p.take().at)))
+			extra = append(extra, p.foreign("a treatment of NULL", t.at.through(p.take().at)))
 		case t.is("CLAMPED"):
 			p.take()
 			p.expect("BETWEEN")
@@ -201,10 +206,10 @@ func (p *parser) insideCall() []*node {
 			p.refuseOption(at)
 		case t.is("AS"): // a cast under another name
 			p.take()
-			extra = append(extra, p.foreign("cast", t.at.through(p.typeName())))
+			extra = append(extra, p.foreign("a cast", t.at.through(p.typeName())))
 		case t.is("FROM"), t.is("FOR"): // EXTRACT(… FROM …), SUBSTRING(… FROM … FOR …)
 			p.take()
-			extra = append(extra, p.foreign("function", t.at, p.expression()))
+			extra = append(extra, p.foreign("this function", t.at, p.expression()))
 		default:
 			return extra
 		}
@@ -222,7 +227,7 @@ func (p *parser) behindCall(n *node) *node {
 		case t.is("WITHIN") && p.peekAt(1).is("GROUP"):
 			p.take()
 			p.take()
-			n.args = append(n.args, p.foreign("order", t.at.through(p.skipBalanced())))
+			n.args = append(n.args, p.foreign("an order of values", t.at.through(p.skipBalanced())))
 		case t.is("OVER"):
 			p.take()
 			at := n.at
@@ -233,7 +238,7 @@ func (p *parser) behindCall(n *node) *node {
 			}
 			p.refuse(codeClause, at, "window functions put out one value for each row", "group by a dimension instead")
 			n = p.foreign("window", at)
-			n.negated = true // refused already
+			n.refused = true
 		default:
 			return n
 		}
@@ -264,7 +269,7 @@ func (p *parser) cast() *node {
 	p.typeName()
 	at := from.through(p.peek().at)
 	p.expect(")")
-	return p.foreign("cast", at, inner)
+	return p.foreign("a cast", at, inner)
 }
 
 // subqueryAt says whether a parenthesis with a query in it begins ahead.

@@ -11,6 +11,9 @@ type parser struct {
 	// broken says that a syntax error was met; from then on only tokenEnd is
 	// seen, so that every loop ends.
 	broken bool
+	// derived says that FROM may name a common table expression, which was
+	// refused.
+	derived bool
 }
 
 func (p *parser) peek() token { return p.peekAt(0) }
@@ -101,7 +104,7 @@ func (p *parser) skipBalanced() span {
 	}
 }
 
-// skipPast passes over everything up to the end, for clauses of which one
+// skipRest passes over everything up to the end, for clauses of which one
 // refusal says enough.
 func (p *parser) skipRest() span {
 	at := p.peek().at

@@ -92,16 +92,22 @@ type span struct{ from, to int }
 // through answers the span from the beginning of s to the end of t.
 func (s span) through(t span) span { return span{s.from, max(s.to, t.to)} }
 
-// reasons collects violations.
+// reasons collects violations: the first ones in the order of the text, as
+// many as a refusal holds, so that a long list of mistakes costs no more.
 type reasons struct{ found []Violation }
 
 // refuse notes a violation. code is one of the constants above.
 func (r *reasons) refuse(code string, at span, message, fix string) {
 	number, name, _ := strings.Cut(code, "_")
 	v := Violation{Code: number, Name: name, Offset: at.from, Length: at.to - at.from, Message: message, Fix: fix}
-	if !slices.Contains(r.found, v) {
-		r.found = append(r.found, v)
+	if slices.Contains(r.found, v) {
+		return
 	}
+	r.found = append(r.found, v)
+	slices.SortStableFunc(r.found, func(a, b Violation) int {
+		return cmp.Or(cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.Code, b.Code))
+	})
+	r.found = r.found[:min(len(r.found), maxViolations)]
 }
 
 // refusal answers nil when nothing was found.
@@ -109,8 +115,14 @@ func (r *reasons) refusal(dataset string) error {
 	if len(r.found) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(r.found, func(a, b Violation) int {
-		return cmp.Or(cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.Code, b.Code))
-	})
-	return &Refusal{Dataset: dataset, Violations: r.found[:min(len(r.found), maxViolations)]}
+	return &Refusal{Dataset: dataset, Violations: r.found}
+}
+
+// Refuse makes the refusal of a later step, about the whole query. code is
+// number and name, such as PQ404_MODE_NOT_AVAILABLE; message and fix are
+// constant words without a full stop; dataset is the catalogue's name of it.
+func Refuse(dataset, code, message, fix string) *Refusal {
+	var r reasons
+	r.refuse(code, span{}, message, fix)
+	return &Refusal{Dataset: dataset, Violations: r.found}
 }

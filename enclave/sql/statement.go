@@ -42,6 +42,7 @@ func (p *parser) begin() bool {
 		return true
 	case first.is("WITH"):
 		at := p.take().at
+		p.derived = true
 		p.accept("RECURSIVE")
 		for more := true; more; more = p.accept(",") {
 			p.take()

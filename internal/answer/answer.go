@@ -39,7 +39,7 @@ const (
 	ModeThreshold = "threshold"
 )
 
-// ErrShape says that an answer isn't well formed: a row of another length than
+// ErrShape says that an answer isn't well formed: no columns, a row of another length than
 // the columns, a value in the wrong place, an unknown type.
 var ErrShape = errors.New("answer: not well formed")
 
@@ -88,8 +88,12 @@ type Answer struct {
 // QueryDigest is the SHA-256 of a query's text, which ties an answer to it.
 func QueryDigest(text string) [32]byte { return sha256.Sum256([]byte(text)) }
 
-// Check answers ErrShape unless every cell fits its column.
+// Check answers ErrShape unless there are columns, every cell fits its column,
+// and every text is UTF-8.
 func (a *Answer) Check() error {
+	if len(a.Columns) == 0 || !utf8.ValidString(a.Mode) || !utf8.ValidString(a.Dataset) || !utf8.ValidString(a.AuditID) {
+		return ErrShape
+	}
 	for _, c := range a.Columns {
 		if !c.Type.known() || !utf8.ValidString(c.Name) || c.Scale < 0 || (c.Scale != 0 && c.Type != Decimal) {
 			return ErrShape

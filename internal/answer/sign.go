@@ -17,12 +17,17 @@ const tag = "cloister answer v1\x00"
 var ErrSignature = errors.New("answer: the signature doesn't fit")
 
 // Encode answers the deterministic CBOR (RFC 8949 section 4.2.1) of a well
-// formed answer; it fails with ErrShape on any other.
+// formed answer; it fails with ErrShape on any other. An answer without rows
+// has one encoding, whether Rows is nil or empty.
 func (a *Answer) Encode() ([]byte, error) {
 	if err := a.Check(); err != nil {
 		return nil, err
 	}
-	return canonical.Marshal(a)
+	whole := *a
+	if whole.Rows == nil {
+		whole.Rows = [][]Cell{}
+	}
+	return canonical.Marshal(&whole)
 }
 
 // message is what is signed: the tag and the SHA-256 of the encoding.

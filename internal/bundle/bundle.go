@@ -9,6 +9,7 @@ import (
 	"crypto/sha512"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cloisterhq/cloister/internal/canonical"
 	"github.com/cloisterhq/cloister/internal/contract"
@@ -41,6 +42,8 @@ const (
 	MaxProducers = 1024
 	MaxIssuers   = 16
 	MaxEgress    = 64
+	// MaxResultRows bounds Limits.MaxResultRows.
+	MaxResultRows = 10_000_000
 	// maxItems bounds every array and map before it is allocated.
 	maxItems = 1024
 )
@@ -207,10 +210,5 @@ func (p *Producer) May(dataset string) bool {
 	if p.Retired {
 		return false
 	}
-	for _, d := range p.Datasets {
-		if d == dataset {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(p.Datasets, dataset)
 }

@@ -28,13 +28,14 @@ const (
 	// maxMemory and minMemory bound a query's memory, in bytes.
 	maxMemory = 1 << 40
 	minMemory = 1 << 20
-	maxRows   = 10_000_000
 )
 
 // Check holds every invariant of a bundle. Its errors wrap ErrBundle and name
 // the entry at fault.
 func (b *Bundle) Check() error {
-	for _, check := range []func() error{b.checkHead, b.checkDatasets, b.KMS.check, b.checkKeys, b.checkProducers, b.checkIssuers, b.checkEgress, b.checkProfile, b.Limits.check} {
+	for _, check := range []func() error{
+		b.checkHead, b.checkDatasets, b.KMS.check, b.checkKeys, b.checkProducers, b.checkIssuers, b.checkEgress, b.checkProfile, b.Limits.Check,
+	} {
 		if err := check(); err != nil {
 			return fmt.Errorf("%w: %w", ErrBundle, err)
 		}
@@ -111,7 +112,7 @@ func (b *Bundle) checkKeys() error {
 }
 
 func (k *KMS) check() error {
-	if ok, err := regexp.MatchString(`^[a-z]{2,4}(-[a-z]{1,16}){1,3}-[0-9]{1,2}$`, k.Region); err != nil || !ok {
+	if !IsRegion(k.Region) {
 		return errors.New("kms: region: an AWS region such as eu-central-1")
 	}
 	if k.Endpoint != "" {
@@ -133,11 +134,10 @@ func (b *Bundle) checkProducers() error {
 	}
 	names, keys := map[string]bool{}, map[string]bool{}
 	for i, p := range b.Producers {
+		if err := p.Check(); err != nil {
+			return fmt.Errorf("producer %d: %w", i+1, err)
+		}
 		switch {
-		case !contract.IsID(p.Name):
-			return fmt.Errorf("producer %d: name: 1 to 63 of a-z, 0-9 and -", i+1)
-		case len(p.Key) != ed25519.PublicKeySize:
-			return fmt.Errorf("producer %s: key: an Ed25519 public key has %d bytes", p.Name, ed25519.PublicKeySize)
 		case names[p.Name]:
 			return fmt.Errorf("producer %s stands twice", p.Name)
 		case keys[string(p.Key)]:
@@ -157,27 +157,47 @@ func (b *Bundle) checkProducers() error {
 	return nil
 }
 
+// Check holds what can be said of a producer by itself: its name and its key.
+func (p *Producer) Check() error {
+	switch {
+	case !contract.IsID(p.Name):
+		return errors.New("name: 1 to 63 of a-z, 0-9 and -")
+	case len(p.Key) != ed25519.PublicKeySize:
+		return fmt.Errorf("key: an Ed25519 public key has %d bytes", ed25519.PublicKeySize)
+	}
+	return nil
+}
+
 func (b *Bundle) checkIssuers() error {
 	if len(b.Issuers) > MaxIssuers {
 		return fmt.Errorf("issuers: at most %d", MaxIssuers)
 	}
 	seen := map[string]bool{}
 	for i, s := range b.Issuers {
-		if err := isHTTPS(s.URL); err != nil {
+		if err := s.Check(); err != nil {
 			return fmt.Errorf("issuer %d: %w", i+1, err)
 		}
-		switch {
-		case seen[s.URL]:
+		if seen[s.URL] {
 			return fmt.Errorf("issuer %d stands twice", i+1)
-		case !isWord(s.Audience):
-			return fmt.Errorf("issuer %d: audience: 1 to %d printable ASCII characters without spaces", i+1, maxName)
-		case !isWord(s.RolesClaim):
-			return fmt.Errorf("issuer %d: roles claim: 1 to %d printable ASCII characters without spaces", i+1, maxName)
-		}
-		if err := isRoots(s.TLSRoots); err != nil {
-			return fmt.Errorf("issuer %d: TLS roots: %w", i+1, err)
 		}
 		seen[s.URL] = true
+	}
+	return nil
+}
+
+// Check holds what can be said of an issuer by itself: everything.
+func (s *Issuer) Check() error {
+	if err := isHTTPS(s.URL); err != nil {
+		return err
+	}
+	switch {
+	case !isWord(s.Audience):
+		return fmt.Errorf("audience: 1 to %d printable ASCII characters without spaces", maxName)
+	case !isWord(s.RolesClaim):
+		return fmt.Errorf("roles claim: 1 to %d printable ASCII characters without spaces", maxName)
+	}
+	if err := isRoots(s.TLSRoots); err != nil {
+		return fmt.Errorf("TLS roots: %w", err)
 	}
 	return nil
 }
@@ -196,12 +216,13 @@ func (b *Bundle) checkEgress() error {
 	return nil
 }
 
-func (l *Limits) check() error {
+// Check holds each limit within what the enclave can honour.
+func (l *Limits) Check() error {
 	switch {
 	case l.MaxEnvelope < 1 || l.MaxEnvelope > limits.Envelope:
 		return fmt.Errorf("limits: largest envelope: 1 to %d bytes", limits.Envelope)
-	case l.MaxResultRows < 1 || l.MaxResultRows > maxRows:
-		return fmt.Errorf("limits: result rows: 1 to %d", maxRows)
+	case l.MaxResultRows < 1 || l.MaxResultRows > MaxResultRows:
+		return fmt.Errorf("limits: result rows: 1 to %d", MaxResultRows)
 	case l.QueryTimeout < 1 || l.QueryTimeout > maxTimeout:
 		return fmt.Errorf("limits: query timeout: 1 to %d milliseconds", maxTimeout)
 	case l.QueryMemory < minMemory || l.QueryMemory > maxMemory:
@@ -211,17 +232,35 @@ func (l *Limits) check() error {
 }
 
 func isKeyARN(arn, region string) error {
-	parts := strings.SplitN(arn, ":", 6)
-	if len(parts) != 6 || parts[0] != "arn" || parts[2] != "kms" {
-		return errors.New("not the ARN of a KMS key")
+	found, err := KeyRegion(arn)
+	if err != nil {
+		return err
 	}
-	if ok, err := regexp.MatchString(`^aws(-[a-z]{1,16}){0,3}:[0-9]{12}:key/[A-Za-z0-9-]{1,128}$`, parts[1]+":"+parts[4]+":"+parts[5]); err != nil || !ok {
-		return errors.New("not the ARN of a KMS key (an alias won't do)")
-	}
-	if parts[3] != region {
+	if found != region {
 		return errors.New("the key is in another region")
 	}
 	return nil
+}
+
+// KeyRegion answers the region of a KMS key, or why a text isn't a key's ARN.
+func KeyRegion(arn string) (string, error) {
+	parts := strings.SplitN(arn, ":", 6)
+	if len(parts) != 6 || parts[0] != "arn" || parts[2] != "kms" {
+		return "", errors.New("not the ARN of a KMS key")
+	}
+	if ok, err := regexp.MatchString(`^aws(-[a-z]{1,16}){0,3}:[0-9]{12}:key/[A-Za-z0-9-]{1,128}$`, parts[1]+":"+parts[4]+":"+parts[5]); err != nil || !ok {
+		return "", errors.New("not the ARN of a KMS key (an alias won't do)")
+	}
+	if !IsRegion(parts[3]) {
+		return "", errors.New("not the ARN of a KMS key in a region")
+	}
+	return parts[3], nil
+}
+
+// IsRegion says whether a text is formed like the name of an AWS region.
+func IsRegion(s string) bool {
+	ok, err := regexp.MatchString(`^[a-z]{2,4}(-[a-z]{1,16}){1,3}-[0-9]{1,2}$`, s)
+	return err == nil && ok
 }
 
 func isHTTPS(text string) error {

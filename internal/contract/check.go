@@ -11,8 +11,8 @@ import (
 	"github.com/cloisterhq/cloister/internal/limits"
 )
 
-// ErrContract is wrapped by every error of Check. Its text names columns and
-// rules of the contract, which are configuration, not data.
+// ErrContract is wrapped by every error of Check and Problems. Their texts name
+// columns and rules of the contract, which are configuration, not data.
 var ErrContract = errors.New("contract")
 
 // FieldError is an error of one column, so that a reader can say where it is.
@@ -33,49 +33,94 @@ func (e *FieldError) Error() string {
 // Unwrap makes errors.Is(err, ErrContract) true.
 func (e *FieldError) Unwrap() error { return ErrContract }
 
+// SettingError is an error of the contract as a whole.
+type SettingError struct {
+	// Setting is one of the Setting constants.
+	Setting string
+	// Reason says what is wrong, in constant words and the contract's own.
+	Reason string
+}
+
+// The settings that a SettingError names.
+const (
+	SettingDataset     = "dataset name"
+	SettingID          = "id"
+	SettingVersion     = "version"
+	SettingDescription = "description"
+	SettingFloor       = "floor"
+	SettingMode        = "mode"
+	SettingColumns     = "columns"
+	SettingUnit        = "unit"
+)
+
+// Error says which setting and what is wrong.
+func (e *SettingError) Error() string { return fmt.Sprintf("contract: %s: %s", e.Setting, e.Reason) }
+
+// Unwrap makes errors.Is(err, ErrContract) true.
+func (e *SettingError) Unwrap() error { return ErrContract }
+
 // Check holds every invariant of a contract: names, roles, bounds that fit
-// their types, exactly one unit. Errors wrap ErrContract; those of a column
-// are a *FieldError.
+// their types, exactly one unit. It answers the first of Problems, or nil.
 func (c *Contract) Check() error {
-	switch {
-	case !IsID(c.Dataset):
-		return fmt.Errorf("%w: dataset name: 1 to 63 of a-z, 0-9 and -", ErrContract)
-	case !printable(c.ID, 256) || c.ID == "":
-		return fmt.Errorf("%w: id: 1 to 256 bytes of printable text", ErrContract)
-	case !isVersion(c.Version):
-		return fmt.Errorf("%w: version: 1 to 64 letters, digits, dots, plus and minus signs", ErrContract)
-	case !printable(c.Description, MaxDescription):
-		return fmt.Errorf("%w: description: at most %d bytes of printable text", ErrContract, MaxDescription)
-	case c.Floor < MinFloor || c.Floor > MaxFloor:
-		return fmt.Errorf("%w: floor: %d to %d", ErrContract, MinFloor, MaxFloor)
-	case c.Mode > Threshold:
-		return fmt.Errorf("%w: mode: dp or threshold", ErrContract)
-	case len(c.Fields) == 0 || len(c.Fields) > limits.Columns:
-		return fmt.Errorf("%w: 1 to %d columns", ErrContract, limits.Columns)
+	if problems := c.Problems(); len(problems) > 0 {
+		return problems[0]
+	}
+	return nil
+}
+
+// Problems answers everything that is wrong with a contract: at most one
+// *SettingError for each setting, then at most one *FieldError for each
+// column, then what concerns all columns. All wrap ErrContract.
+func (c *Contract) Problems() []error {
+	problems := c.settings()
+	if len(c.Fields) == 0 || len(c.Fields) > limits.Columns {
+		return append(problems, &SettingError{SettingColumns, fmt.Sprintf("1 to %d", limits.Columns)})
 	}
 	seen := map[string]bool{}
 	units := 0
 	for i := range c.Fields {
 		f := &c.Fields[i]
-		if err := f.check(); err != nil {
-			return &FieldError{Index: i, Name: f.Name, Reason: err.Error()}
-		}
 		// SQL doesn't tell letters' case apart, so neither may two names.
 		folded := strings.ToLower(f.Name)
-		if seen[folded] {
-			return &FieldError{Index: i, Name: f.Name, Reason: "stands twice (case doesn't count)"}
+		if f.Role == Unit {
+			units++
+		}
+		reason := ""
+		if err := f.check(); err != nil {
+			reason = err.Error()
+		} else if seen[folded] {
+			reason = "stands twice (case doesn't count)"
+		} else if f.Role == Unit && units > 1 {
+			reason = "is a second unit; exactly one column has the role unit"
+		}
+		if reason != "" {
+			problems = append(problems, &FieldError{Index: i, Name: f.Name, Reason: reason})
 		}
 		seen[folded] = true
-		if f.Role == Unit {
-			if units++; units > 1 {
-				return &FieldError{Index: i, Name: f.Name, Reason: "is a second unit; exactly one column has the role unit"}
-			}
-		}
 	}
 	if units == 0 {
-		return fmt.Errorf("%w: no column has the role unit; exactly one must", ErrContract)
+		problems = append(problems, &SettingError{SettingUnit, "no column has the role unit; exactly one must"})
 	}
-	return nil
+	return problems
+}
+
+func (c *Contract) settings() (problems []error) {
+	for _, s := range []struct {
+		ok              bool
+		setting, reason string
+	}{
+		{IsID(c.Dataset), SettingDataset, "1 to 63 of a-z, 0-9 and -"},
+		{printable(c.ID, MaxID) && c.ID != "", SettingID, fmt.Sprintf("1 to %d bytes of printable text", MaxID)},
+		{isVersion(c.Version), SettingVersion, "1 to 64 letters, digits, dots, plus and minus signs"},
+		{printable(c.Description, MaxDescription), SettingDescription, fmt.Sprintf("at most %d bytes of printable text", MaxDescription)},
+		{c.Floor >= MinFloor && c.Floor <= MaxFloor, SettingFloor, fmt.Sprintf("%d to %d", MinFloor, MaxFloor)},
+		{c.Mode <= Threshold, SettingMode, "dp or threshold"},
+	} {
+		if !s.ok {
+			problems = append(problems, &SettingError{s.setting, s.reason})
+		}
+	}
+	return problems
 }
 
 func (f *Field) check() error {

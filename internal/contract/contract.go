@@ -100,6 +100,8 @@ const (
 	MaxEnum = 1024
 	// MaxPattern is the longest pattern, in bytes.
 	MaxPattern = 1024
+	// MaxID is the longest identifier of a contract, in bytes.
+	MaxID = 256
 	// MaxDescription is the longest description, in bytes.
 	MaxDescription = 4096
 	// MaxMeasure bounds a measure's bounds in stored units, both signs: beyond
@@ -142,7 +144,7 @@ type Field struct {
 type Contract struct {
 	// Dataset is the name of the dataset, [a-z0-9-]{1,63}.
 	Dataset string `cbor:"1,keyasint"`
-	// ID is the contract's own identifier, at most 256 bytes.
+	// ID is the contract's own identifier, at most MaxID bytes.
 	ID string `cbor:"2,keyasint"`
 	// Version is the contract's version; envelopes name it. 1 to 64 letters,
 	// digits, dots, plus and minus signs.

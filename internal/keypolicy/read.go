@@ -12,8 +12,8 @@ import (
 )
 
 // maxDepth is the deepest nesting of a key policy: document, statement list,
-// statement, condition, operator, value list. One more is never read.
-const maxDepth = 6
+// statement, condition, operator, value list, value. One more is never read.
+const maxDepth = 7
 
 // Parse reads a key policy. It is stricter than KMS: names are compared with
 // their case, no name may occur twice, and whatever this package doesn't model

@@ -13,8 +13,9 @@ const (
 	Columns = 1024
 	// Text is the longest text value of a record, in bytes.
 	Text = 64 << 10
-	// Bundle is the largest bundle, in bytes.
-	Bundle = 4 << 20
+	// Bundle is the largest bundle, in bytes. With the largest document it fits
+	// into Evidence.
+	Bundle = 3 << 20
 	// Object is the largest object the parent stores, in bytes.
 	Object = Envelope
 	// ObjectName is the longest object name, in bytes.

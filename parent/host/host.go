@@ -57,12 +57,12 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// Prefixes of the names that an enclave may read; it may write all of them but
-// the inbox, which is the gateway's.
-const (
-	inbox   = "inbox/"
-	refused = "refused/"
-)
+// inbox begins the names of envelopes, which are the gateway's: an enclave may
+// read them and writes none.
+const inbox = "inbox/"
+
+// moved answers where the gateway puts envelopes that it takes out of the inbox.
+func moved() []string { return []string{"refused/", "quarantine/"} }
 
 // writable answers the prefixes that an enclave may write.
 func writable() []string { return []string{"manifest/", "audit/", "segments/"} }
@@ -76,6 +76,8 @@ func Serve(ctx context.Context, listener net.Listener, c Config) error {
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+		// So that nobody writes to the store once Serve has returned.
+		grpc.WaitForHandlers(true),
 	)
 	cloisterv1.RegisterHostServer(server, &service{config: c})
 	stop := context.AfterFunc(ctx, server.Stop)
@@ -120,8 +122,12 @@ func (s *service) GetObject(ctx context.Context, req *cloisterv1.GetObjectReques
 		return nil, errName
 	}
 	content, err := s.config.Store.Get(ctx, req.GetName())
-	if base, ok := strings.CutPrefix(req.GetName(), inbox); ok && errors.Is(err, objects.ErrNotFound) {
-		content, err = s.config.Store.Get(ctx, refused+base)
+	if base, ok := strings.CutPrefix(req.GetName(), inbox); ok {
+		for _, prefix := range moved() {
+			if errors.Is(err, objects.ErrNotFound) {
+				content, err = s.config.Store.Get(ctx, prefix+base)
+			}
+		}
 	}
 	if err != nil {
 		return nil, s.failure("get", err)

@@ -23,8 +23,10 @@ type use struct {
 	DryRun              bool
 }
 
-// begin checks what all operations on data check before they ask the policy.
+// begin notes which key is meant and checks what all operations on data check
+// before they ask the policy.
 func (c *call) begin(in use) *failure {
+	c.keyID = in.KeyId
 	if in.EncryptionAlgorithm != "" && in.EncryptionAlgorithm != symmetric {
 		return refuse("InvalidKeyUsageException", "EncryptionAlgorithm must be %s", symmetric)
 	}

@@ -73,9 +73,19 @@ func isPrincipal(named, caller string) bool {
 	if accountForm.MatchString(named) || strings.HasSuffix(named, ":root") {
 		return accountOf(named) == accountOf(caller)
 	}
-	session, ok := strings.CutPrefix(caller, "arn:aws:sts::"+accountOf(caller)+":assumed-role/")
-	role, _, isSession := strings.Cut(session, "/")
-	return ok && isSession && named == "arn:aws:iam::"+accountOf(caller)+":role/"+role
+	return named == roleOf(caller)
+}
+
+// roleOf answers the ARN of the role that a session assumed, and every other
+// principal as it is. Sessions don't name the path of their role.
+func roleOf(caller string) string {
+	prefix := "arn:aws:sts::" + accountOf(caller) + ":assumed-role/"
+	session, ok := strings.CutPrefix(caller, prefix)
+	role, _, named := strings.Cut(session, "/")
+	if !ok || !named {
+		return caller
+	}
+	return "arn:aws:iam::" + accountOf(caller) + ":role/" + role
 }
 
 // holds judges one condition (IAM JSON policy elements: condition operators).

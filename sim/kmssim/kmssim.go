@@ -39,7 +39,8 @@ type Config struct {
 	// Events receives one JSON line for each call; nil discards them. A call
 	// whose event can't be written fails.
 	Events io.Writer
-	// Faults answers what goes wrong with a call; nil and Healthy are nothing.
+	// Faults answers what goes wrong with a call; nil and Healthy are nothing. A
+	// call takes as long as it does.
 	Faults func(operation string) Fault
 }
 

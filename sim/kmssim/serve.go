@@ -133,7 +133,7 @@ func (s *Server) authorise(c *call, keyID string) *failure {
 		return f
 	}
 	q := question{principal: c.principal.ARN, action: "kms:" + c.operation, resource: c.key.arn, attributes: map[string]string{
-		"aws:principalarn": c.principal.ARN, "kms:calleraccount": accountOf(c.principal.ARN),
+		"aws:principalarn": roleOf(c.principal.ARN), "kms:calleraccount": accountOf(c.principal.ARN),
 	}}
 	for name, v := range c.context {
 		q.attributes["kms:encryptioncontext:"+strings.ToLower(name)] = v

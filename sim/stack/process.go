@@ -54,7 +54,7 @@ func Supervise(ctx context.Context, l Layout) error {
 	defer os.Remove(l.pid(supervisor))
 	done := make(chan error, len(Roles()))
 	for _, role := range Roles() {
-		go func() { done <- l.keep(ctx, role) }()
+		go func() { done <- l.sustain(ctx, role) }()
 	}
 	var all error
 	for range Roles() {
@@ -63,8 +63,8 @@ func Supervise(ctx context.Context, l Layout) error {
 	return all
 }
 
-// keep runs one process again and again until ctx ends.
-func (l Layout) keep(ctx context.Context, role string) error {
+// sustain runs one process again and again until ctx ends.
+func (l Layout) sustain(ctx context.Context, role string) error {
 	wait := restartWait
 	for ctx.Err() == nil {
 		started := time.Now()

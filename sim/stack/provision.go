@@ -15,7 +15,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -61,10 +60,6 @@ func provision(ctx context.Context, l Layout, f *facts, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	who, err := l.principals()
-	if err != nil {
-		return err
-	}
 	var raw []byte
 	err = l.withKMS(f, func(api *awskms.Client) error {
 		b, err := l.build(ctx, api, f, config)
@@ -81,7 +76,7 @@ func provision(ctx context.Context, l Layout, f *facts, out io.Writer) error {
 		if err := l.writePolicy(root, release); err != nil {
 			return err
 		}
-		return putPolicies(ctx, api, f, b, who, release)
+		return putPolicies(ctx, api, f, b, release)
 	})
 	if err != nil {
 		return err
@@ -91,7 +86,7 @@ func provision(ctx context.Context, l Layout, f *facts, out io.Writer) error {
 	}
 	pcr := bundle.PCR16(raw)
 	fmt.Fprintf(out, "  bundle    %d bytes, PCR16 %s\n", len(raw), hex.EncodeToString(pcr[:8])+"…")
-	return l.writeContext(f, root)
+	return l.writeContext(f)
 }
 
 // root loads the deployment's simulated Nitro root, or makes one.
@@ -186,7 +181,7 @@ func (l Layout) writePolicy(root *nsmsim.Root, r keypolicy.Release) error {
 }
 
 // writeContext writes everything that clients read.
-func (l Layout) writeContext(f *facts, _ *nsmsim.Root) error {
+func (l Layout) writeContext(f *facts) error {
 	_, kmsCA, err := l.certificate(KMS)
 	if err != nil {
 		return err
@@ -332,7 +327,7 @@ func createKey(ctx context.Context, api *awskms.Client, arn, description string)
 }
 
 // putPolicies gives every key the policy for this release.
-func putPolicies(ctx context.Context, api *awskms.Client, f *facts, b *bundle.Bundle, _ map[string]principal, r keypolicy.Release) error {
+func putPolicies(ctx context.Context, api *awskms.Client, f *facts, b *bundle.Bundle, r keypolicy.Release) error {
 	releases := []keypolicy.Release{r}
 	statePolicy, err := keypolicy.State(releases, roleARN(host), roleARN(owner), b.Deployment)
 	if err != nil {
@@ -344,7 +339,7 @@ func putPolicies(ctx context.Context, api *awskms.Client, f *facts, b *bundle.Bu
 	for _, d := range b.Datasets {
 		var producers []keypolicy.Producer
 		for _, p := range b.Producers {
-			if !p.Retired && strings.Contains("\x00"+strings.Join(p.Datasets, "\x00")+"\x00", "\x00"+d.Contract.Dataset+"\x00") {
+			if p.May(d.Contract.Dataset) {
 				producers = append(producers, keypolicy.Producer{Name: p.Name, Role: roleARN(producer)})
 			}
 		}

@@ -1,0 +1,109 @@
+// Package exec runs granted plans over snapshots: filter, group, count, sum and
+// count units. Everything is exact, nothing is a float, and no value can make
+// an operator fail: apart from the limits of memory and rows, and the end of
+// the context, an error depends on the plan alone. That a limit was met tells
+// something of the data, roughly and about all groups at once.
+package exec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/cloisterhq/cloister/enclave/protect"
+	"github.com/cloisterhq/cloister/enclave/sql"
+	"github.com/cloisterhq/cloister/enclave/store/table"
+	"github.com/cloisterhq/cloister/internal/contract"
+)
+
+var (
+	// ErrLimit says that a query needs more memory or gives more rows than it
+	// may.
+	ErrLimit = errors.New("exec: the query is over its limit of memory or rows")
+	// ErrPlan says that nobody granted the plan, or that it isn't one over this
+	// snapshot. Nothing was read.
+	ErrPlan = errors.New("exec: not a granted plan over this snapshot")
+)
+
+// stride is how many rows are worked on at a time, and between two looks at the
+// context.
+const stride = 4 << 10
+
+// Limits bound one query.
+type Limits struct {
+	// Rows is the largest number of groups that reach the floor; HAVING and
+	// LIMIT come later and don't count. Groups under the floor never count, so
+	// that an error doesn't tell of them.
+	Rows int64
+	// Memory is the largest number of bytes held for the query at a time.
+	Memory int64
+}
+
+// Aggregate counts the groups of a granted plan in a snapshot of its dataset.
+// Errors: ErrPlan, ErrLimit, and that of ctx.
+func Aggregate(ctx context.Context, grant *protect.Grant, snap *table.Snapshot, limits Limits) (*Groups, error) {
+	plan := grant.Plan()
+	if plan == nil || snap == nil || !runnable(plan, snap.Contract()) {
+		return nil, ErrPlan
+	}
+	r := &run{plan: plan, snap: snap, memory: budget{left: limits.Memory}}
+	if err := r.prepare(ctx); err != nil {
+		return nil, err
+	}
+	for block := range snap.Blocks() {
+		for from := 0; from < block.Len(); from += stride {
+			if err := ended(ctx); err != nil {
+				return nil, err
+			}
+			if err := r.take(block, from, min(from+stride, block.Len())); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return r.finish(grant.Floor(), limits.Rows)
+}
+
+func ended(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("exec: %w", err)
+	}
+	return nil
+}
+
+// runnable says whether a plan is over a table of this contract and reads
+// nothing but columns that tables keep. Compile makes no other plan.
+func runnable(p *sql.Plan, c *contract.Contract) bool {
+	if p.Contract() != c && !reflect.DeepEqual(p.Contract(), c) {
+		return false
+	}
+	readable := func(field int) bool {
+		return field >= 0 && field < len(c.Fields) && (c.Fields[field].Role == contract.Dimension || c.Fields[field].Role == contract.Measure)
+	}
+	for _, condition := range p.Conditions() {
+		if !readable(condition.Field) {
+			return false
+		}
+	}
+	for _, key := range p.Keys() {
+		if !readable(key) {
+			return false
+		}
+	}
+	for _, a := range p.Aggregates() {
+		switch a.Func {
+		case sql.CountRows, sql.CountUnits:
+		case sql.CountValues:
+			if !readable(a.Field) {
+				return false
+			}
+		case sql.Sum, sql.Avg:
+			if !readable(a.Field) || c.Fields[a.Field].Type != contract.Integer && c.Fields[a.Field].Type != contract.Number {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,7 @@
+package identity
+
+// ReadKeys and ReadDiscovery are the parsers of what issuers serve, for fuzzing.
+var (
+	ReadKeys      = readKeys
+	ReadDiscovery = readDiscovery
+)

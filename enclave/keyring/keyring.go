@@ -1,0 +1,85 @@
+// Package keyring opens the data keys of envelopes and holds the ones in use:
+// a bounded number, each for a bounded time, wiped when it goes.
+//
+// It trusts the measured bundle for the KMS key and the epoch of a dataset, and
+// KMS for the rest. Of an envelope's header it believes nothing but the wrapped
+// key: the encryption context that the key must be bound to is built here, from
+// names that the header was already held against.
+package keyring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cloisterhq/cloister/internal/envelope"
+	"github.com/cloisterhq/cloister/internal/secret"
+)
+
+// ErrWrap says that a data key isn't wrapped as the bundle says for its
+// dataset: another KMS key, epoch or deployment, or no dataset of that name.
+// KMS wasn't asked.
+var ErrWrap = errors.New("keyring: not wrapped by the dataset's key")
+
+// KMS unwraps data keys.
+type KMS interface {
+	// Decrypt unwraps a data key that was wrapped under the KMS key arn with
+	// this encryption context. The caller owns the answer.
+	Decrypt(ctx context.Context, arn string, context map[string]string, blob []byte) (secret.Bytes, error)
+}
+
+// Config is what New needs.
+type Config struct {
+	// KMS is asked for keys that aren't held. Required.
+	KMS KMS
+	// Deployment is the bundle's name of the deployment. Required.
+	Deployment string
+	// Dataset answers the KMS key and the epoch that the bundle pins for a
+	// dataset, and false when there is no such dataset. Required.
+	Dataset func(name string) (arn string, epoch uint64, ok bool)
+	// Max is how many keys are held at most. Zero holds none.
+	Max int
+	// TTL is how long a key is held after KMS released it, used or not. Zero
+	// holds none.
+	TTL time.Duration
+	// Now is the enclave's clock. Required.
+	Now func() time.Time
+}
+
+// Keyring opens data keys. It is safe for use by several goroutines.
+type Keyring struct {
+	config Config
+	cache  *cache
+	calls  *calls
+}
+
+// New makes an empty keyring.
+func New(c Config) *Keyring {
+	held := newCache(c.Max, c.TTL, c.Now)
+	return &Keyring{config: c, cache: held, calls: newCalls(held)}
+}
+
+// Open answers the data key of an envelope, a copy that the caller wipes. It
+// asks KMS when the key isn't held, once for all who want it at the same time.
+// It answers ErrWrap, an error of KMS, or that ctx ended.
+func (k *Keyring) Open(ctx context.Context, h envelope.Header) (secret.Bytes, error) {
+	arn, epoch, ok := k.config.Dataset(h.Dataset)
+	if !ok || h.Deployment != k.config.Deployment || h.Wrap.Kind != envelope.WrapKMS || h.Wrap.Key != arn || h.Wrap.Epoch != epoch {
+		return secret.Bytes{}, ErrWrap
+	}
+	encryption := envelope.KMSContext(k.config.Deployment, h.Dataset, h.Producer, epoch)
+	key, err := k.calls.do(ctx, nameOf(arn, encryption, h.Wrap.Blob), func(ctx context.Context) (secret.Bytes, error) {
+		return k.config.KMS.Decrypt(ctx, arn, encryption, h.Wrap.Blob)
+	})
+	if err != nil {
+		return secret.Bytes{}, fmt.Errorf("keyring: %w", err)
+	}
+	return key, nil
+}
+
+// Len answers how many keys are held.
+func (k *Keyring) Len() int { return k.cache.len() }
+
+// Close wipes all keys and holds none from now on. Open still works.
+func (k *Keyring) Close() { k.cache.close() }

@@ -1,0 +1,130 @@
+package kms
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
+)
+
+// What callers can tell apart. Errors name the operation and at most KMS's
+// error code; KMS's own words are dropped.
+var (
+	// ErrDenied says that the key's policy doesn't release it to this enclave
+	// with these credentials. It is final until the policy changes.
+	ErrDenied = errors.New("the key policy denies it")
+	// ErrRefused says that KMS won't do what was asked, for another reason than
+	// policy: a blob that doesn't open under this encryption context, a key
+	// that is disabled or unknown, a document that KMS doesn't take. It is
+	// final for the call.
+	ErrRefused = errors.New("KMS refuses it")
+	// ErrUnavailable says that KMS gave no answer, or that something which the
+	// call needs isn't there now. It may succeed later.
+	ErrUnavailable = errors.New("KMS can't be used now")
+	// ErrAnswer says that the answer isn't one that KMS gives to an attested
+	// call: key material in clear, another key, no message to the recipient key
+	// or one that doesn't open.
+	ErrAnswer = errors.New("the answer isn't KMS's")
+)
+
+// Errors from inside the SDK's own layers, made here and found again by
+// classify.
+var (
+	errCredentials = fmt.Errorf("%w: no credentials", ErrUnavailable)
+	errTooLong     = fmt.Errorf("%w: longer than any", ErrAnswer)
+	errRedirect    = fmt.Errorf("%w: a redirection", ErrAnswer)
+)
+
+// Error codes of KMS and of AWS's front door (KMS API reference, common
+// errors), beside the SDK's own tables of throttling and retryable codes.
+var (
+	deniedCodes    = []string{"AccessDeniedException", "AccessDenied", "NotAuthorized", "UnauthorizedOperation"}
+	transientCodes = []string{"DependencyTimeoutException", "InternalFailure", "KMSInternalException", "KeyUnavailableException", "ServiceUnavailable"}
+	// credentialCodes say that the credentials or the signature are bad.
+	credentialCodes = []string{
+		"ExpiredToken", "ExpiredTokenException", "IncompleteSignature", "IncompleteSignatureException", "InvalidClientTokenId", "InvalidSignatureException",
+		"MissingAuthenticationToken", "MissingAuthenticationTokenException", "RequestExpired", "SignatureDoesNotMatch", "UnrecognizedClientException",
+	}
+)
+
+// refusal is an error that KMS itself answered.
+type refusal struct {
+	class error
+	code  string
+}
+
+// Error answers the class and KMS's error code.
+func (r *refusal) Error() string { return r.class.Error() + " (" + r.code + ")" }
+
+// Unwrap answers the class.
+func (r *refusal) Unwrap() error { return r.class }
+
+// badCredentials says whether KMS didn't take the credentials.
+func badCredentials(err error) bool {
+	r, ok := errors.AsType[*refusal](err)
+	return ok && slices.Contains(credentialCodes, r.code)
+}
+
+// classify turns an error of the SDK into one of ours. It keeps none of the
+// text in it.
+func classify(err error) error {
+	for _, own := range []error{errCredentials, errTooLong, errRedirect} {
+		if errors.Is(err, own) {
+			return own
+		}
+	}
+	status := 0
+	if response, ok := errors.AsType[*awshttp.ResponseError](err); ok {
+		status = response.HTTPStatusCode()
+	}
+	code := ""
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		code = plain(api.ErrorCode())
+	}
+	switch {
+	case status >= http.StatusInternalServerError || status == http.StatusTooManyRequests:
+		return &refusal{ErrUnavailable, fmt.Sprintf("status %d", status)}
+	case code != "":
+		return &refusal{class(code), code}
+	case status != 0:
+		return fmt.Errorf("%w: not in its protocol", ErrAnswer)
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return fmt.Errorf("%w: the server doesn't prove that it is KMS", ErrUnavailable)
+	}
+	return fmt.Errorf("%w: no connection", ErrUnavailable)
+}
+
+// class answers what an error code means to callers.
+func class(code string) error {
+	_, throttled := retry.DefaultThrottleErrorCodes[code]
+	_, retryable := retry.DefaultRetryableErrorCodes[code]
+	switch {
+	case slices.Contains(deniedCodes, code):
+		return ErrDenied
+	case throttled, retryable, slices.Contains(transientCodes, code), slices.Contains(credentialCodes, code):
+		return ErrUnavailable
+	default:
+		return ErrRefused
+	}
+}
+
+// plain answers an error code that is a word of at most 64 letters, and else a
+// phrase of ours: codes stand in errors, and theirs is the only foreign text
+// there.
+func plain(code string) string {
+	for _, c := range []byte(code) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+			return "unreadable code"
+		}
+	}
+	if code == "" || len(code) > 64 {
+		return "unreadable code"
+	}
+	return code
+}

@@ -1,0 +1,17 @@
+package attls
+
+// The insides that tests look at from outside.
+var (
+	EncodeRequest = encodeRequest
+	ParseRequest  = parseRequest
+	ReadFrame     = readFrame
+	GoesWith      = goesWith
+	ErrMessage    = errMessage
+	ErrBusy       = errBusy
+)
+
+// The bounds of a server.
+const (
+	MaxExchanges = maxExchanges
+	MaxAttesting = maxAttesting
+)
