@@ -34,6 +34,7 @@ type QueryError struct {
 	Message string
 }
 
+// Error is the enclave's message.
 func (e *QueryError) Error() string { return e.Message }
 
 // unavailable is an outage that a verified enclave reports in its own words.

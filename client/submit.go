@@ -77,6 +77,7 @@ type Receipted struct {
 // RefusedError says that the enclave refused an envelope as a whole.
 type RefusedError struct{ Reason string }
 
+// Error says why, in the enclave's constant phrase.
 func (e *RefusedError) Error() string { return "the enclave refused the batch: " + e.Reason }
 
 // Submit verifies the enclave, seals the input's records batch by batch and

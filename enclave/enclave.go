@@ -175,7 +175,10 @@ func (e *Enclave) keepTime(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if err := e.clock.Refresh(ctx); err != nil && ctx.Err() == nil {
+			// A module that is busy is asked again; a clock that disagrees with
+			// signed time must not be used any longer.
+			err := e.clock.Refresh(ctx)
+			if _, wrong := errors.AsType[*clock.Disagreement](err); wrong {
 				return fmt.Errorf("enclave: %w", err)
 			}
 		}

@@ -118,15 +118,22 @@ func TestDeadDevice(t *testing.T) {
 	})
 }
 
-// TestEndedContext checks that nothing begins when the context has ended.
+// TestEndedContext checks that nothing begins when the context has ended, and
+// that the permit is free afterwards.
 func TestEndedContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
+	s := &script{response: []byte("\x67LockPCR")}
+	c := nsm.NewClient(s)
 	for range 50 { // the permit is free, so both ways out are open
-		s := &script{response: []byte("\x67LockPCR")}
-		if err := nsm.NewClient(s).Lock(ctx, 16); !errors.Is(err, context.Canceled) || s.calls != 0 {
+		if err := c.Lock(ctx, 16); !errors.Is(err, context.Canceled) || s.calls != 0 {
 			t.Fatalf("%v after %d exchanges, want Canceled and none", err, s.calls)
 		}
+	}
+	live, leave := context.WithTimeout(t.Context(), time.Minute)
+	defer leave()
+	if err := c.Lock(live, 16); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -64,7 +64,7 @@ func (l *Log) load(ctx context.Context, linked bool) (*stored, error) {
 	if err != nil {
 		return nil, err
 	}
-	if linked && s.Previous != l.hash || s.Time < l.time {
+	if linked && s.Previous != l.hash {
 		return nil, fmt.Errorf("%w: entry %d", ErrCorrupt, number)
 	}
 	l.advance(sealed, s.Time)

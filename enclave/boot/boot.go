@@ -76,6 +76,9 @@ func SelfCheck(ctx context.Context, device *nsm.Client, b *bundle.Bundle, raw []
 		}
 	}
 	authentic, err := verifier.Authenticate(document, roots, parsed.Timestamp())
+	if refusal, ok := errors.AsType[*attestation.Error](err); ok && refusal.Class == attestation.UntrustedRoot {
+		return fmt.Errorf("%w: %w", ErrProfile, err)
+	}
 	if err != nil {
 		return fmt.Errorf("boot: own evidence: %w", err)
 	}

@@ -18,6 +18,9 @@ const heartbeat = 0xB7
 // heartbeatTimeout bounds the exchange.
 const heartbeatTimeout = 5 * time.Second
 
+// ErrHeartbeat says that something answered the heartbeat with another byte.
+var ErrHeartbeat = errors.New("the peer answered another byte")
+
 // Dialer opens connections to the parent's vsock ports.
 type Dialer interface {
 	Dial(ctx context.Context, cid, port uint32) (net.Conn, error)
@@ -35,15 +38,27 @@ func Heartbeat(ctx context.Context, dialer Dialer) error {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	if _, err := conn.Write([]byte{heartbeat}); err != nil {
+	err = exchange(conn)
+	if err != nil && ctx.Err() != nil {
+		err = ctx.Err() // what closed the connection
+	}
+	if err != nil {
 		return fmt.Errorf("boot: heartbeat: %w", err)
+	}
+	return nil
+}
+
+// exchange sends the byte and reads it back.
+func exchange(conn net.Conn) error {
+	if _, err := conn.Write([]byte{heartbeat}); err != nil {
+		return err
 	}
 	var answer [1]byte
 	if _, err := io.ReadFull(conn, answer[:]); err != nil {
-		return fmt.Errorf("boot: heartbeat: %w", err)
+		return err
 	}
 	if answer[0] != heartbeat {
-		return errors.New("boot: heartbeat: the parent answered another byte")
+		return ErrHeartbeat
 	}
 	return nil
 }

@@ -42,12 +42,19 @@ type source struct {
 
 // newSource makes a client of its own: no proxy from the environment, only the
 // issuer's roots, the enclave's clock, no redirects, nothing kept between
-// fetches.
+// fetches. Dialling and the handshake have limits of their own, because the
+// transport lets both go on when the request that wanted them has ended.
 func newSource(issuer string, roots *x509.CertPool, dial func(ctx context.Context, network, address string) (net.Conn, error), now func() time.Time) *source {
+	bounded := func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+		defer cancel()
+		return dial(ctx, network, address)
+	}
 	return &source{issuer: issuer, client: &http.Client{
 		Transport: &http.Transport{
 			Proxy:                  nil,
-			DialContext:            dial,
+			DialContext:            bounded,
+			TLSHandshakeTimeout:    fetchTimeout,
 			TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, Time: now},
 			MaxResponseHeaderBytes: maxHeaders,
 			DisableKeepAlives:      true,

@@ -156,7 +156,7 @@ func refused(t *testing.T, v *identity.Verifier, token string, want error) {
 		t.Errorf("%v, %v; want %v", p, err, want)
 		return
 	}
-	if _, ok := want.(identity.Refusal); ok && err.Error() != want.Error() {
+	if _, ok := errors.AsType[identity.Refusal](want); ok && err.Error() != want.Error() {
 		t.Errorf("%q says more than %q", err, want)
 	}
 	if strings.Contains(err.Error(), "ada") {

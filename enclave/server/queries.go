@@ -22,6 +22,10 @@ import (
 	"github.com/cloisterhq/cloister/internal/limits"
 )
 
+// chunkBytes is about how large the pieces of an answer are, in bytes: well
+// below limits.Message, as rows differ in size.
+const chunkBytes = 2 << 20
+
 // Authenticator turns a bearer token into a principal.
 type Authenticator interface {
 	Verify(ctx context.Context, bearer string) (*identity.Principal, error)
@@ -81,10 +85,24 @@ func (q *queries) DoGetStatement(ctx context.Context, ticket flightsql.Statement
 	if err != nil {
 		return nil, nil, status.Error(codes.Internal, "PQ500: the answer can't be encoded")
 	}
-	chunks := make(chan flight.StreamChunk, 1)
-	chunks <- flight.StreamChunk{Data: record}
+	defer record.Release()
+	return record.Schema(), cut(record), nil
+}
+
+// cut answers a record in pieces of about chunkBytes: a large answer is more
+// than one message may hold.
+func cut(record arrow.RecordBatch) <-chan flight.StreamChunk {
+	size := int64(0)
+	for _, column := range record.Columns() {
+		size += int64(column.Data().SizeInBytes()) //nolint:gosec // it is in memory
+	}
+	rows := max(record.NumRows()/(size/chunkBytes+1), 1)
+	chunks := make(chan flight.StreamChunk, record.NumRows()/rows+1)
+	for from := int64(0); from == 0 || from < record.NumRows(); from += rows {
+		chunks <- flight.StreamChunk{Data: record.NewSlice(from, min(from+rows, record.NumRows()))}
+	}
 	close(chunks)
-	return record.Schema(), chunks, nil
+	return chunks
 }
 
 // authenticate reads the caller's bearer token from the request's metadata.

@@ -124,8 +124,36 @@ func options(creds credentials.TransportCredentials) []grpc.ServerOption {
 func serve(ctx context.Context, server *grpc.Server, listener net.Listener) error {
 	stop := context.AfterFunc(ctx, server.Stop)
 	defer stop()
-	if err := server.Serve(listener); err != nil && ctx.Err() == nil {
+	if err := server.Serve(ending{listener, ctx}); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("server: %w", err)
 	}
 	return nil
+}
+
+// ending is a listener whose connections end with ctx. Without it grpc's Stop
+// waits for those that are still in their handshake, as long as they like.
+type ending struct {
+	net.Listener
+	ctx context.Context
+}
+
+// Accept answers the next connection.
+func (l ending) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &ended{conn, context.AfterFunc(l.ctx, func() { conn.Close() })}, nil
+}
+
+// ended is a connection that also ends with its listener's context.
+type ended struct {
+	net.Conn
+	forget func() bool
+}
+
+// Close ends the connection.
+func (c *ended) Close() error {
+	c.forget()
+	return c.Conn.Close()
 }

@@ -19,6 +19,7 @@ const (
 	nodeParameter
 	nodeCall
 	nodeSubquery
+	// From here on the kinds are conditions.
 	nodeOr
 	nodeAnd
 	nodeNot
@@ -34,8 +35,11 @@ type node struct {
 	kind nodeKind
 	at   span
 	// text is the name of a column or function, the operator of a comparison,
-	// the content of a literal, or the kind of a foreign expression.
+	// or the content of a literal.
 	text string
+	// what says what a foreign expression is; empty when only what stands
+	// inside it is refused.
+	what phrase
 	// table is the qualifier of a column, or empty.
 	table string
 	// args are the operands, left to right.
@@ -70,6 +74,7 @@ type sortKey struct {
 // source is a table of FROM.
 type source struct {
 	at           span
+	nameAt       span
 	name, alias  string
 	notATable    bool // refused already
 	join         span // from JOIN to the end of its condition

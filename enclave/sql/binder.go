@@ -22,11 +22,16 @@ type binder struct {
 	// looked up.
 	incomplete bool
 	plan       Plan
-	// grouped are the columns of GROUP BY, refused ones included.
+	// grouped are the columns of GROUP BY, refused ones included; totals says
+	// that GROUP BY has something that may be any column.
 	grouped map[int]bool
+	totals  bool
 	// names are the indexes of the outputs, by their names in capitals. A
 	// refused item has an output too, without key or aggregate.
 	names map[string]int
+	// inRelease says that the clause is about what SELECT puts out, so that
+	// outputs have names as columns do.
+	inRelease bool
 }
 
 // from looks up the dataset of FROM and refuses joins. A name that may stand
@@ -38,7 +43,7 @@ func (b *binder) from(sources []source, catalog Catalog, derived bool) {
 	if c, ok := catalog.Contract(lower(first.name)); ok && !first.notATable {
 		b.contract, b.visible = c, visible(c)
 	} else if b.incomplete = true; !first.notATable && !derived {
-		b.refuse(codeTable, first.at, "there is no such dataset, or it isn't yours to query",
+		b.refuse(codeTable, first.nameAt, "there is no such dataset, or it isn't yours to query",
 			"name a dataset that the catalogue lists; a name with - stands in double quotes")
 	}
 	for _, s := range sources[1:] {
@@ -74,9 +79,9 @@ func (b *binder) join(first, s source) {
 		b.refuse(codeNotAvailable, s.join, "joins on the unit aren't available yet", "query one dataset at a time")
 		return
 	}
-	fix := "query one dataset at a time"
+	fix := phrase("query one dataset at a time")
 	if b.contract != nil && lower(first.name) != lower(s.name) {
-		fix = `join on the unit of both, which is "` + b.contract.Dataset + `".` + b.contract.Fields[b.contract.UnitIndex()].Name + " on this side"
+		fix = phrase(`join on the unit of both, which is "` + b.contract.Dataset + `".` + b.contract.Fields[b.contract.UnitIndex()].Name + " on this side")
 	}
 	b.refuse(codeJoin, s.join, "both sides hold protected people, so a join needs the unit of both", fix)
 	if s.on != nil {
@@ -150,9 +155,14 @@ func (b *binder) dimension(n *node) (int, bool) {
 // inside refuses what no clause may use inside an expression that is refused
 // as a whole.
 func (b *binder) inside(n *node) {
+	if n.refused {
+		return
+	}
 	switch n.kind {
 	case nodeColumn:
-		b.usable(n)
+		if _, ok := b.output(n); !ok || !b.inRelease {
+			b.usable(n)
+		}
 	case nodeSubquery:
 		b.refuse(codeSubquery, n.at, "a query inside the query could carry single rows", "query the dataset directly")
 	case nodeCall:
@@ -165,11 +175,11 @@ func (b *binder) inside(n *node) {
 
 // foreign refuses an expression that isn't part of the dialect, and what stands
 // inside it.
-func (b *binder) foreign(n *node, code, fix string) {
+func (b *binder) foreign(n *node, code string, fix phrase) {
 	switch {
-	case n.kind == nodeForeign && (n.refused || n.text == ""):
+	case n.kind == nodeForeign && (n.refused || n.what == ""):
 	case n.kind == nodeForeign:
-		b.refuse(code, n.at, n.text+" isn't part of the dialect", fix)
+		b.refuse(code, n.at, n.what+" isn't part of the dialect", fix)
 	case n.kind == nodeStar:
 		b.refuse(codeNotAggregated, n.at, "* puts out rows", "name dimensions of GROUP BY, and aggregates")
 	case n.kind == nodeSubquery, n.kind == nodeCall && forbiddenCode(n.text) != "":

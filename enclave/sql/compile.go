@@ -76,7 +76,7 @@ func Compile(text string, parameters []Parameter, catalog Catalog) (*Plan, error
 	if s == nil || p.broken {
 		return nil, p.refusal("")
 	}
-	b := binder{reasons: p.reasons, parameters: parameters}
+	b := binder{reasons: p.reasons, parameters: parameters, totals: p.totals}
 	b.from(s.sources, catalog, p.derived)
 	return b.bind(s)
 }

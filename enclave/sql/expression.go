@@ -80,7 +80,7 @@ func (p *parser) is(left *node) *node {
 	p.take()
 	n := &node{kind: nodeIsNull, args: []*node{left}, negated: p.accept("NOT")}
 	if !p.peek().is("NULL") {
-		n.kind, n.text = nodeForeign, "this test"
+		n.kind, n.what = nodeForeign, "this test"
 		if p.accept("DISTINCT") && p.accept("FROM") {
 			n.args = append(n.args, p.sum())
 			n.at = left.at.through(n.args[1].at)
@@ -115,7 +115,7 @@ func (p *parser) membership(left *node, negated bool) *node {
 		p.expect(")")
 	default:
 		p.accept("TO") // SIMILAR TO
-		n.text = "pattern matching"
+		n.what = "pattern matching"
 		n.args = append(n.args, p.sum())
 		if p.accept("ESCAPE") {
 			n.args = append(n.args, p.sum())
@@ -136,7 +136,7 @@ func (p *parser) sum() *node {
 		}
 		p.take()
 		right := p.signed()
-		n = &node{kind: nodeForeign, at: n.at.through(right.at), text: "arithmetic", args: []*node{n, right}}
+		n = &node{kind: nodeForeign, at: n.at.through(right.at), what: "arithmetic", args: []*node{n, right}}
 	}
 }
 
@@ -168,7 +168,7 @@ func (p *parser) signed() *node {
 	}
 	defer func() { p.depth-- }()
 	inner := p.signed()
-	return &node{kind: nodeForeign, at: t.at.through(inner.at), text: "arithmetic", args: []*node{inner}}
+	return &node{kind: nodeForeign, at: t.at.through(inner.at), what: "arithmetic", args: []*node{inner}}
 }
 
 // casted reads an operand and what may stand behind it: casts, subscripts,
@@ -179,17 +179,17 @@ func (p *parser) casted() *node {
 		switch t := p.peek(); {
 		case t.is("::"):
 			p.take()
-			n = &node{kind: nodeForeign, at: n.at.through(p.typeName()), text: "a cast", args: []*node{n}}
+			n = &node{kind: nodeForeign, at: n.at.through(p.typeName()), what: "a cast", args: []*node{n}}
 		case t.is("["):
-			n = &node{kind: nodeForeign, at: n.at.through(p.skipBalanced()), text: "a subscript", args: []*node{n}}
+			n = &node{kind: nodeForeign, at: n.at.through(p.skipBalanced()), what: "a subscript", args: []*node{n}}
 		case t.is("COLLATE"):
 			p.take()
-			n = &node{kind: nodeForeign, at: n.at.through(p.take().at), text: "a collation", args: []*node{n}}
+			n = &node{kind: nodeForeign, at: n.at.through(p.take().at), what: "a collation", args: []*node{n}}
 		case t.is("AT") && p.peekAt(1).is("TIME") && p.peekAt(2).is("ZONE"):
 			p.take()
 			p.take()
 			p.take()
-			n = &node{kind: nodeForeign, at: n.at.through(p.take().at), text: "a time zone", args: []*node{n}}
+			n = &node{kind: nodeForeign, at: n.at.through(p.take().at), what: "a time zone", args: []*node{n}}
 		default:
 			return n
 		}

@@ -74,7 +74,7 @@ func (p *parser) join() source {
 // source reads one table, or refuses what stands in its place.
 func (p *parser) source() source {
 	t := p.peek()
-	s := source{at: t.at, notATable: true}
+	s := source{at: t.at, nameAt: t.at, notATable: true}
 	switch {
 	case p.subqueryAt(0), t.is("("):
 		s.at = p.skipBalanced()
@@ -109,6 +109,8 @@ func (p *parser) table(s *source) {
 	case p.peek().is("("):
 		s.at = s.at.through(p.skipBalanced())
 		p.refuse(codeStatement, s.at, "table functions don't exist here", "name a dataset")
+	case p.peek().is("-"):
+		p.stop(codeSyntax, s.at.through(p.peek().at), "a name with - stands in double quotes", "put the dataset's name into double quotes")
 	case p.peek().is("."):
 		for p.accept(".") {
 			s.at = s.at.through(p.take().at)

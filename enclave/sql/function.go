@@ -162,7 +162,7 @@ func (b *binder) arguments(extra []*node) bool {
 
 // argument refuses anything but a plain column as an aggregate's argument.
 func (b *binder) argument(n *node) {
-	fix := "aggregate a plain column"
+	fix := phrase("aggregate a plain column")
 	switch {
 	case n.literal():
 		b.refuse(codeInAggregate, n.at, "an aggregate takes one plain column, not a literal", "use COUNT(*) for rows")

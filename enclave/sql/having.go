@@ -12,7 +12,7 @@ func (b *binder) having(s *statement) {
 	if s.having == nil {
 		return
 	}
-	if len(s.group) == 0 {
+	if len(s.group) == 0 && !b.totals {
 		b.refuse(codeHaving, s.having.at, "without GROUP BY there is always one row", "leave HAVING out, or group by a dimension")
 	}
 	conjuncts := flatten(s.having, nodeAnd, nil)
@@ -86,7 +86,7 @@ func (b *binder) released(n *node) (int, bool) {
 
 // unreleased refuses anything else in a comparison of HAVING. Of columns only
 // those that no clause may use are told apart.
-func (b *binder) unreleased(n *node, message string) {
+func (b *binder) unreleased(n *node, message phrase) {
 	switch {
 	case n.kind == nodeColumn:
 		c, ok := b.lookup(n)

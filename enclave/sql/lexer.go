@@ -30,7 +30,19 @@ type token struct {
 func (t token) is(word string) bool {
 	switch t.kind {
 	case tokenWord:
-		return len(t.text) == len(word) && upper(t.text) == word
+		if len(t.text) != len(word) {
+			return false
+		}
+		for i := range len(word) {
+			c := t.text[i]
+			if 'a' <= c && c <= 'z' {
+				c -= 'a' - 'A'
+			}
+			if c != word[i] {
+				return false
+			}
+		}
+		return true
 	case tokenSymbol:
 		return t.text == word
 	}

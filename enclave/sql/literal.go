@@ -63,7 +63,7 @@ func (b *binder) point(f *contract.Field, n *node) (point, bool) {
 	return p, ok
 }
 
-func literalFix(t contract.Type) string {
+func literalFix(t contract.Type) phrase {
 	switch t {
 	case contract.String:
 		return "write text in single quotes"
@@ -109,10 +109,9 @@ func (n *node) on(f *contract.Field) (point, bool) {
 		if n.kind != nodeDate && n.kind != nodeTimestamp && n.kind != nodeString {
 			return point{}, false
 		}
-		if day := (contract.Field{Type: contract.Date}); n.kind != nodeTimestamp {
-			if _, err := day.Parse(text); err == nil {
-				text += "T00:00:00Z"
-			}
+		day := contract.Field{Type: contract.Date}
+		if _, err := day.Parse(text); err == nil {
+			text += "T00:00:00Z"
 		}
 	}
 	v, err := f.Parse(text)
@@ -144,10 +143,7 @@ func numeral(text string) (*big.Rat, bool) {
 	if digits == "" || strings.Trim(digits, "0123456789") != "" {
 		return new(big.Rat), false
 	}
-	n, ok := new(big.Int).SetString(digits, 10)
-	if !ok {
-		return new(big.Rat), false
-	}
+	n, _ := new(big.Int).SetString(digits, 10) // they are digits
 	if negative {
 		n.Neg(n)
 	}

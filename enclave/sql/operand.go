@@ -49,11 +49,11 @@ func (p *parser) leaf(kind nodeKind) *node {
 }
 
 // foreign makes a node that can only be refused.
-func (p *parser) foreign(what string, at span, args ...*node) *node {
+func (p *parser) foreign(what phrase, at span, args ...*node) *node {
 	for _, a := range args {
 		at = at.through(a.at)
 	}
-	return &node{kind: nodeForeign, at: at, text: what, args: args}
+	return &node{kind: nodeForeign, at: at, what: what, args: args}
 }
 
 // word reads what begins with an unquoted word.
@@ -114,7 +114,8 @@ func reserved(t token) bool {
 	return false
 }
 
-// name reads a column, with or without a qualifier. table.* is a star.
+// name reads a column, with or without a qualifier, or a call of a quoted or
+// qualified function. table.* is a star.
 func (p *parser) name() *node {
 	t := p.take()
 	n := &node{kind: nodeColumn, at: t.at, text: t.text}
@@ -131,9 +132,23 @@ func (p *parser) name() *node {
 			p.syntax()
 			return n
 		case n.table != "":
-			n.kind, n.text = nodeForeign, "a field"
+			n.kind, n.what = nodeForeign, "a field of a field"
 		}
 		n.table, n.text = n.text, last.text
+	}
+	if p.peek().is("(") {
+		return p.qualifiedCall(n)
+	}
+	return n
+}
+
+// qualifiedCall reads the call of a function of which the name was read.
+func (p *parser) qualifiedCall(name *node) *node {
+	p.back()
+	n := p.call()
+	n.at = name.at.through(n.at)
+	if name.table != "" {
+		n.text = upper(name.table) + "." + n.text
 	}
 	return n
 }

@@ -19,6 +19,7 @@ func (b *binder) bind(s *statement) (*Plan, error) {
 		b.group(s)
 		b.outputs(s.items)
 		b.where(s.where)
+		b.inRelease = true
 		b.having(s)
 		b.order(s.order)
 		b.limit(s.limit)
@@ -123,7 +124,7 @@ func (b *binder) key(n *node) (name string, key int) {
 	if !ok {
 		return "", -1
 	}
-	if !b.grouped[c] {
+	if !b.grouped[c] && !b.totals {
 		b.refuse(codeNotAggregated, n.at, "a plain column that isn't in GROUP BY puts out rows", "group by it if it is a dimension, or aggregate it")
 	}
 	b.dimension(n)

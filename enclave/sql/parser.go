@@ -14,6 +14,8 @@ type parser struct {
 	// derived says that FROM may name a common table expression, which was
 	// refused.
 	derived bool
+	// totals says that an element of GROUP BY was refused.
+	totals bool
 }
 
 func (p *parser) peek() token { return p.peekAt(0) }
@@ -53,8 +55,7 @@ func (p *parser) expect(word string) {
 
 // syntax reports the next token as one that can't stand there.
 func (p *parser) syntax() {
-	at := p.peek().at
-	message := "the query can't be read from here on"
+	at, message := p.peek().at, phrase("the query can't be read from here on")
 	if p.peek().kind == tokenEnd {
 		message, at.from = "the query ends too early", max(at.from-1, 0)
 	}
@@ -62,7 +63,7 @@ func (p *parser) syntax() {
 }
 
 // stop reports the one violation after which nothing can be read.
-func (p *parser) stop(code string, at span, message, fix string) {
+func (p *parser) stop(code string, at span, message, fix phrase) {
 	if !p.broken {
 		p.refuse(code, at, message, fix)
 	}

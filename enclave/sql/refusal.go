@@ -86,6 +86,11 @@ func (r *Refusal) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// phrase is the text of a message or fix: constant words, in one case with names
+// from the catalogue. It is a type of its own so that nothing of a query's text
+// becomes a part of one by mistake.
+type phrase string
+
 // span is a piece of the query's text, in bytes.
 type span struct{ from, to int }
 
@@ -97,9 +102,9 @@ func (s span) through(t span) span { return span{s.from, max(s.to, t.to)} }
 type reasons struct{ found []Violation }
 
 // refuse notes a violation. code is one of the constants above.
-func (r *reasons) refuse(code string, at span, message, fix string) {
+func (r *reasons) refuse(code string, at span, message, fix phrase) {
 	number, name, _ := strings.Cut(code, "_")
-	v := Violation{Code: number, Name: name, Offset: at.from, Length: at.to - at.from, Message: message, Fix: fix}
+	v := Violation{Code: number, Name: name, Offset: at.from, Length: at.to - at.from, Message: string(message), Fix: string(fix)}
 	if slices.Contains(r.found, v) {
 		return
 	}
@@ -123,6 +128,6 @@ func (r *reasons) refusal(dataset string) error {
 // constant words without a full stop; dataset is the catalogue's name of it.
 func Refuse(dataset, code, message, fix string) *Refusal {
 	var r reasons
-	r.refuse(code, span{}, message, fix)
+	r.refuse(code, span{}, phrase(message), phrase(fix))
 	return &Refusal{Dataset: dataset, Violations: r.found}
 }

@@ -142,7 +142,9 @@ func (p *parser) grouping() []*node {
 			p.refuse(codeClause, t.at.through(p.skipBalanced()), "marginal totals aren't part of the dialect", "send one query for each grouping")
 		default:
 			keys = append(keys, p.expression())
+			continue
 		}
+		p.totals = true
 	}
 	return keys
 }

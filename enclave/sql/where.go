@@ -146,6 +146,8 @@ func (b *binder) unlike(n *node, operands ...*node) {
 	for _, o := range operands {
 		switch {
 		case o.literal():
+		case o.kind >= nodeOr: // a condition in place of a value
+			b.inside(o)
 		case o.kind == nodeColumn:
 			_, ok := b.dimension(o)
 			plain = plain && ok

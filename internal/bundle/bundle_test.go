@@ -6,6 +6,7 @@ import (
 	"crypto/sha512"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -227,7 +228,7 @@ func TestEncodeRefuses(t *testing.T) {
 	if err := big.Check(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := big.Encode(); !errors.Is(err, bundle.ErrBundle) || !strings.Contains(err.Error(), "over 4194304 bytes") {
+	if _, err := big.Encode(); !errors.Is(err, bundle.ErrBundle) || err.Error() != fmt.Sprintf("bundle: over %d bytes", limits.Bundle) {
 		t.Errorf("a bundle over its limit: %v", err)
 	}
 }

@@ -208,7 +208,7 @@ func (f *Field) checkEnum() error {
 		v, err := f.Parse(text)
 		switch {
 		case err != nil || f.Format(v) != text:
-			return fmt.Errorf("enum: value %d isn't a %s as Cloister writes it", i+1, f.Type)
+			return fmt.Errorf("enum: value %d isn't of type %s as Cloister writes it", i+1, f.Type)
 		case seen[text]:
 			return fmt.Errorf("enum: value %d stands twice", i+1)
 		}

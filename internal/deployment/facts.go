@@ -100,11 +100,15 @@ func strictJSON(b []byte, into any) error {
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(into); err != nil {
-		text := strings.TrimPrefix(err.Error(), "json: ")
-		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			return position(b, wrong.Offset, fmt.Errorf("%s can't be a %s", wrong.Field, wrong.Value))
+		wrong, ok := errors.AsType[*json.UnmarshalTypeError](err)
+		switch {
+		case !ok:
+			return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+		case wrong.Field == "":
+			return errors.New("not a JSON object")
 		}
-		return errors.New(text)
+		kind, _, _ := strings.Cut(wrong.Value, " ")
+		return position(b, wrong.Offset, fmt.Errorf("%s can't be of type %s", wrong.Field, kind))
 	}
 	return nil
 }

@@ -41,11 +41,12 @@ func either(words []string) string {
 }
 
 // nearest answers the known word that differs from word by a slip: letters'
-// case, or at most two letters of a long word and one of a short one.
+// case, two letters swapped, or at most two letters of a long word and one of
+// a short one.
 func nearest(word string, known []string) string {
 	best, least := "", 3
 	for _, k := range known {
-		if strings.EqualFold(k, word) {
+		if strings.EqualFold(k, word) || swapped(k, word) {
 			return k
 		}
 		if d := distance(word, k); d < least && (d == 1 || len(k) > 5) && len(k) > 2 {
@@ -53,6 +54,17 @@ func nearest(word string, known []string) string {
 		}
 	}
 	return best
+}
+
+// swapped says whether two neighbouring letters of a and b stand the other way
+// round and all else is the same.
+func swapped(a, b string) bool {
+	for i := range min(len(a), len(b)) - 1 {
+		if a[i] != b[i] {
+			return a[i] == b[i+1] && a[i+1] == b[i] && a[i+2:] == b[i+2:]
+		}
+	}
+	return false
 }
 
 // distance is the Levenshtein distance of two words, or a large number for

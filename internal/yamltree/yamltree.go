@@ -63,12 +63,14 @@ func Parse(b []byte, file string, limit int) (*Tree, error) {
 		line, column := badByte(b)
 		return nil, t.problem(line, column, "not UTF-8; save the file as UTF-8")
 	}
-	doc, err := parse(b)
-	if err != nil {
+	doc, second, err := parse(b)
+	switch {
+	case err != nil:
 		return nil, t.syntax(b, err)
-	}
-	if doc == nil || len(doc.Content) != 1 {
+	case doc == nil || len(doc.Content) != 1:
 		return nil, t.problem(1, 1, "the file is empty")
+	case second != nil:
+		return nil, t.problem(second.Line, second.Column, "a second document; write one document only")
 	}
 	t.root = Node{tree: t, yaml: doc.Content[0]}
 	if !t.check(doc.Content[0], maxDepth) {
@@ -77,27 +79,26 @@ func Parse(b []byte, file string, limit int) (*Tree, error) {
 	return t, nil
 }
 
-// parse answers nil for an empty stream. The library reports its own bugs as
-// panics; a file must not bring the program down.
-func parse(b []byte) (doc *yaml.Node, err error) {
+// parse answers the first document and the second, nil for those that aren't
+// there. The library reports its own bugs as panics; a file must not bring the
+// program down.
+func parse(b []byte) (first, second *yaml.Node, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = errors.New("the YAML library can't read it")
 		}
 	}()
 	dec := yaml.NewDecoder(bytes.NewReader(b))
-	first := &yaml.Node{}
-	if err := dec.Decode(first); errors.Is(err, io.EOF) {
-		return nil, nil
-	} else if err != nil {
-		return nil, err
+	for _, doc := range []**yaml.Node{&first, &second} {
+		n := &yaml.Node{}
+		if err := dec.Decode(n); errors.Is(err, io.EOF) {
+			return first, second, nil
+		} else if err != nil {
+			return nil, nil, err
+		}
+		*doc = n
 	}
-	if err := dec.Decode(&yaml.Node{}); errors.Is(err, io.EOF) {
-		return first, nil
-	} else if err != nil {
-		return nil, err
-	}
-	return nil, errors.New("a second document follows; write one document only")
+	return first, second, nil
 }
 
 // Root is the document's value.
@@ -138,17 +139,28 @@ func (t *Tree) add(n *yaml.Node, text string) {
 	t.problems = append(t.problems, &Problem{File: t.file, Line: max(n.Line, 1), Column: max(n.Column, 1), Text: text})
 }
 
+// fromZero are the beginnings of those messages of the library whose line it
+// counts from 0: its parser's, unlike its scanner's.
+var fromZero = []string{"did not find expected '", "did not find expected key", "did not find expected node", "did not find expected <", "found undefined", "found duplicate"}
+
 // syntax gives the library's error a place: it knows a line at most.
 func (t *Tree) syntax(b []byte, err error) error {
 	text, line := strings.TrimPrefix(err.Error(), "yaml: "), 1
 	if m := regexp.MustCompile(`^line ([0-9]{1,9}): `).FindStringSubmatch(text); m != nil {
 		line, _ = strconv.Atoi(m[1])
 		text = text[len(m[0]):]
+		if slices.ContainsFunc(fromZero, func(s string) bool { return strings.HasPrefix(text, s) }) {
+			line++
+		}
 	}
 	lines := bytes.Split(b, []byte("\n"))
-	line = min(line, len(lines))
-	content := lines[line-1]
-	column := len(content) - len(bytes.TrimLeft(content, " \t")) + 1
+	line = min(max(line, 1), len(lines))
+	indent := func() []byte { return lines[line-1][:len(lines[line-1])-len(bytes.TrimLeft(lines[line-1], " \t"))] }
+	// Of a tab it tells the line of the value before.
+	for strings.Contains(text, "tab character") && line < len(lines) && !bytes.ContainsRune(indent(), '\t') {
+		line++
+	}
+	column := len(indent()) + 1
 	return t.problem(line, column, "not YAML: "+shorten(text))
 }
 

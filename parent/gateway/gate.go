@@ -106,6 +106,6 @@ type placed struct {
 
 // Close ends the connection.
 func (p *placed) Close() error {
-	
+	defer p.leave()
 	return p.Conn.Close()
 }

@@ -61,6 +61,17 @@ type failing struct {
 	mu     sync.Mutex
 	prefix string
 	after  bool // fails after the write
+	reads  bool // reads fail too
+}
+
+func (f *failing) Get(ctx context.Context, name string) ([]byte, error) {
+	f.mu.Lock()
+	fails := f.reads && strings.HasPrefix(name, f.prefix)
+	f.mu.Unlock()
+	if fails {
+		return nil, errDisk
+	}
+	return f.Store.Get(ctx, name)
 }
 
 var errDisk = errors.New("no space left on the device")
@@ -82,7 +93,13 @@ func (f *failing) PutIfAbsent(ctx context.Context, name string, content []byte) 
 func (f *failing) fail(prefix string, after bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.prefix, f.after = prefix, after
+	f.prefix, f.after, f.reads = prefix, after, false
+}
+
+func (f *failing) failReads(prefix string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.prefix, f.reads = prefix, true
 }
 
 func TestStoreFailsBeforePending(t *testing.T) {
@@ -100,6 +117,32 @@ func TestStoreFailsBeforePending(t *testing.T) {
 		}
 		if n := w.enclave.seen(e); n != 0 {
 			t.Errorf("after %v: the enclave got an envelope that may not be durable", after)
+		}
+		broken.fail("", false)
+		w.submit(e, receipted)
+	}
+}
+
+// TestStoreThatCantBeRead doesn't know what became of an envelope, and says
+// neither pending nor unknown.
+func TestStoreThatCantBeRead(t *testing.T) {
+	for _, prefix := range []string{"receipts/", "refused/", "inbox/"} {
+		w := newWorld(t)
+		broken := &failing{Store: w.store}
+		w.store = broken
+		w.enclave.start()
+		w.up()
+		e, sum := envelope("a"), sha256.Sum256(envelope("a"))
+		if prefix != "inbox/" { // Submit needn't read that
+			broken.failReads(prefix)
+			if resp, err := w.client.Submit(t.Context(), &cloisterv1.SubmitRequest{Envelope: e}); status.Code(err) != codes.Unavailable {
+				t.Errorf("%s: submit: %v, %v", prefix, resp, err)
+			}
+			w.holds("inbox/"+hexOf(e), nil)
+		}
+		broken.failReads(prefix)
+		if resp, err := w.client.Receipt(t.Context(), &cloisterv1.ReceiptRequest{Digest: sum[:]}); status.Code(err) != codes.Unavailable {
+			t.Errorf("%s: receipt: %v, %v", prefix, resp, err)
 		}
 		broken.fail("", false)
 		w.submit(e, receipted)
@@ -309,6 +352,38 @@ func TestQuarantine(t *testing.T) {
 	w.reopen()
 	w.up()
 	w.becomes(killer, receipted)
+}
+
+// TestSuspectIsSentAlone hands in again what the enclave may have died of: only
+// the background loop sends it, when the enclave is ready and nobody else is
+// with it.
+func TestSuspectIsSentAlone(t *testing.T) {
+	w := newWorld(t)
+	suspect := envelope("suspect")
+	w.enclave.behave(func(ctx context.Context, _ []byte) (*cloisterv1.AcceptResponse, error) {
+		go func() {
+			w.enclave.set("replaying")
+			w.enclave.kill()
+		}()
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	w.up()
+	w.submit(suspect, pending)
+	w.enclave.start()
+	w.eventually("its death to be noticed", func() bool { return strings.Contains(w.log.String(), "went away with an envelope") })
+	w.enclave.behave(nil)
+	w.enclave.start()
+	w.eventually("the enclave", func() bool {
+		h, err := w.client.Health(t.Context(), &cloisterv1.HealthRequest{})
+		return err == nil && h.GetPhase() == "replaying"
+	})
+	w.submit(suspect, pending)
+	if n := w.enclave.seen(suspect); n != 1 {
+		t.Errorf("it was sent %d times", n)
+	}
+	w.enclave.set("ready")
+	w.becomes(suspect, receipted)
 }
 
 // TestInnocentBystanders checks that nobody is set aside for being with the

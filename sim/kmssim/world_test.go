@@ -267,6 +267,12 @@ type recorded struct {
 	Resources           []struct{ ARN string }
 }
 
+func (w *world) allEvents() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.events.String()
+}
+
 // lastEvent answers the event of the last call.
 func (w *world) lastEvent() recorded {
 	w.t.Helper()

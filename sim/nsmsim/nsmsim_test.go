@@ -126,7 +126,7 @@ func TestNewRefuses(t *testing.T) {
 func TestModuleID(t *testing.T) {
 	form := regexp.MustCompile(`^i-[0-9a-f]{17}-enc[0-9a-f]{16}$`)
 	root, seen := newRoot(t), map[string]bool{}
-	for range 8 {
+	for range 4 {
 		id := newDevice(t, nsmsim.Config{Root: root}).ModuleID()
 		if !form.MatchString(id) || seen[id] {
 			t.Errorf("module id %q, which is of another form or was there before", id)

@@ -102,7 +102,7 @@ func TestAsNSMCheck(t *testing.T) {
 // TestAgainstModel does random things to a module and to a model of it.
 func TestAgainstModel(t *testing.T) {
 	ctx, random := t.Context(), rand.New(rand.NewPCG(1, 2))
-	for range 20 {
+	for range 5 {
 		c := nsm.NewClient(newDevice(t, nsmsim.Config{}))
 		var values [32]attestation.PCR
 		var locked [32]bool
@@ -112,7 +112,7 @@ func TestAgainstModel(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for range 200 {
+		for range 300 {
 			i := random.IntN(32)
 			var want error
 			if locked[i] {

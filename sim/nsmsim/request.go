@@ -17,8 +17,11 @@ const (
 	getRandom   = "GetRandom"
 )
 
-// majorText is the major type of text (RFC 8949, section 3.1).
-const majorText = 3
+// Major types (RFC 8949, section 3.1).
+const (
+	majorText = 3
+	majorMap  = 5
+)
 
 // request is one request as it was read. Its fields are those of its name.
 type request struct {
@@ -55,7 +58,9 @@ func readRequest(raw []byte) (request, error) {
 		return request{}, nsm.InvalidOperation
 	}
 	for name, fields := range variant {
-		return readFields(mode, name, fields)
+		if fields[0]>>5 == majorMap { // the library takes null for a struct too
+			return readFields(mode, name, fields)
+		}
 	}
 	return request{}, nsm.InvalidOperation
 }

@@ -93,7 +93,7 @@ func codes(units []string) []uint32 {
 func read(t *testing.T, s *table.Snapshot) (cells []string, units []uint32) {
 	t.Helper()
 	for b := range s.Blocks() {
-		if b.Len() == 0 || len(b.Units()) != b.Len() {
+		if b.Len() < 1 || b.Len() > 16<<10 || len(b.Units()) != b.Len() {
 			t.Fatalf("a block of %d rows has %d units", b.Len(), len(b.Units()))
 		}
 		for row := range b.Len() {
