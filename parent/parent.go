@@ -60,7 +60,7 @@ func (c *Config) Check() error {
 	for _, listen := range []struct{ part, address string }{{"gateway", c.GatewayAddr}, {"attested", c.AttestedAddr}} {
 		host, port, err := net.SplitHostPort(listen.address)
 		if err != nil || host == "" || port == "" {
-			return fmt.Errorf("parent: %s: %q isn't host:port; 127.0.0.1:0 would be", listen.part, listen.address)
+			return fmt.Errorf("parent: %s: %q isn't host:port with a host in it, such as 127.0.0.1:7400", listen.part, listen.address)
 		}
 	}
 	if err := egress.Check(c.EgressAllow); err != nil {

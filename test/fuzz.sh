@@ -9,7 +9,7 @@ for file in $(grep -rl --include='*_test.go' '^func Fuzz' . | sort); do
 	dir=$(dirname "$file")
 	for target in $(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$file"); do
 		echo "fuzz $dir $target"
-		"$go" test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$dir"
+		"$go" test -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 10x "$dir"
 		n=$((n + 1))
 	done
 done

@@ -35,7 +35,7 @@ const (
 // in an error.
 //
 // Client calls Exchange one at a time. An exchange that has begun may ignore
-// ctx; it must end within Wait.
+// ctx, but it must end by itself.
 type Device interface {
 	Exchange(ctx context.Context, request []byte) (response []byte, err error)
 }

@@ -126,6 +126,7 @@ func testClasses(t *testing.T) {
 		"success, bad base64":  {answer(200, `{"KeyId":"arn","CiphertextForRecipient":"*"}`), kms.ErrAnswer, "protocol"},
 		"success, not CMS":     {answer(200, `{"KeyId":"arn","CiphertextForRecipient":"AAAA"}`), kms.ErrAnswer, "cms: "},
 		"success, over a page": {answer(200, `{"KeyId":"`+strings.Repeat("a", 128<<10)+`"}`), kms.ErrAnswer, "longer than any"},
+		"moved for good":       {http.RedirectHandler("https://"+canary+".example.org/", http.StatusFound).ServeHTTP, kms.ErrAnswer, "redirection"},
 		"moved":                {http.RedirectHandler("https://"+canary+".example.org/", http.StatusTemporaryRedirect).ServeHTTP, kms.ErrAnswer, "redirection"},
 	} {
 		err, n := s.decrypt(t, c.handler)

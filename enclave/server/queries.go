@@ -36,6 +36,25 @@ type Querier interface {
 	Query(ctx context.Context, who *identity.Principal, text string) (*answer.Answer, []byte, error)
 }
 
+// front lets through the two methods of Flight that a query needs. The others
+// aren't there: arrow's DoPut, for one, reads the caller's Arrow stream before
+// anybody asked for a token, and ends the process on a stream without a
+// descriptor.
+type front struct {
+	flight.BaseFlightServer
+	statements flight.FlightServer
+}
+
+// GetFlightInfo answers a ticket.
+func (f *front) GetFlightInfo(ctx context.Context, desc *flight.FlightDescriptor) (*flight.FlightInfo, error) {
+	return f.statements.GetFlightInfo(ctx, desc)
+}
+
+// DoGet runs a ticket.
+func (f *front) DoGet(ticket *flight.Ticket, stream flight.FlightService_DoGetServer) error {
+	return f.statements.DoGet(ticket, stream)
+}
+
 // queries serves Flight SQL statements. It keeps no state between calls: the
 // ticket carries the query's text, and DoGet alone compiles and runs it.
 type queries struct {

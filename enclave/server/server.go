@@ -44,6 +44,12 @@ const (
 const (
 	// maxStreams bounds concurrent requests on one connection.
 	maxStreams = 64
+	// maxHeaders bounds the headers of a request, in bytes: a token and little
+	// else.
+	maxHeaders = 2 * limits.Token
+	// maxRequest is the largest message of the query path, in bytes: a query's
+	// text and its frame.
+	maxRequest = 2 * limits.Query
 	// connectionAge makes clients verify fresh evidence now and then.
 	connectionAge = 30 * time.Minute
 	// idleAge ends connections that nobody uses.
@@ -99,24 +105,27 @@ func (p *Paths) Shut(reason string) {
 
 // ServeIntake serves the record path until ctx ends.
 func ServeIntake(ctx context.Context, listener net.Listener, paths *Paths) error {
-	server := grpc.NewServer(options(insecure.NewCredentials())...)
+	server := grpc.NewServer(options(insecure.NewCredentials(), limits.Message)...)
 	cloisterv1.RegisterIntakeServer(server, &intake{paths: paths})
 	return serve(ctx, server, listener)
 }
 
 // ServeQueries serves Arrow Flight SQL over attested TLS until ctx ends.
 func ServeQueries(ctx context.Context, listener net.Listener, attested credentials.TransportCredentials, paths *Paths, who Authenticator) error {
-	server := grpc.NewServer(append(options(attested),
+	server := grpc.NewServer(append(options(attested, maxRequest),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: connectionAge, MaxConnectionIdle: idleAge}))...)
-	flight.RegisterFlightServiceServer(server, flightsql.NewFlightServer(&queries{paths: paths, who: who}))
+	flight.RegisterFlightServiceServer(server, &front{statements: flightsql.NewFlightServer(&queries{paths: paths, who: who})})
 	return serve(ctx, server, listener)
 }
 
-func options(creds credentials.TransportCredentials) []grpc.ServerOption {
+// options bound what a caller may send before anybody knows who it is; request
+// is the largest message, in bytes.
+func options(creds credentials.TransportCredentials, request int) []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.Creds(creds),
-		grpc.MaxRecvMsgSize(limits.Message),
+		grpc.MaxRecvMsgSize(request),
 		grpc.MaxSendMsgSize(limits.Message),
+		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.MaxConcurrentStreams(maxStreams),
 	}
 }

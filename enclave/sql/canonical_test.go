@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cloisterhq/cloister/enclave/sql"
 	"github.com/cloisterhq/cloister/internal/contract"
 )
 
@@ -167,6 +168,21 @@ func TestCanonicalIsSound(t *testing.T) {
 	}
 	if repeated < 300 {
 		t.Errorf("only %d conditions share a form with another", repeated)
+	}
+}
+
+// TestNames holds names to what outputs and plans show, for values beyond the
+// constants too.
+func TestNames(t *testing.T) {
+	for f, want := range map[sql.Func]string{0: "unknown", sql.CountRows: "count", sql.CountValues: "count", sql.CountUnits: "count", sql.Sum: "sum", sql.Avg: "avg", 99: "unknown"} {
+		if got := f.String(); got != want {
+			t.Errorf("function %d is %q, want %q", f, got, want)
+		}
+	}
+	for o, want := range map[sql.Op]string{0: "unknown", sql.Equal: "=", sql.NotEqual: "<>", sql.Less: "<", sql.LessOrEqual: "<=", sql.Greater: ">", sql.GreaterOrEqual: ">=", 99: "unknown"} {
+		if got := o.String(); got != want {
+			t.Errorf("relation %d is %q, want %q", o, got, want)
+		}
 	}
 }
 

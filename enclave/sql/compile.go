@@ -58,8 +58,9 @@ func BoolParameter(value bool) Parameter {
 
 // Compile parses one statement and binds it to the contract of its dataset.
 // parameters are the values bound to ? or $n, in order; none is nil. An error
-// is always a *Refusal with all violations that were found. Every code of
-// PQ1xx to PQ3xx in protected-queries.md section 5 can be among them, and PQ401.
+// is always a *Refusal with the violations that were found, all of one text but
+// for those behind a syntax error. Their codes are PQ100 to PQ212, PQ301, PQ302
+// and PQ401 (protected-queries.md, section 5).
 func Compile(text string, parameters []Parameter, catalog Catalog) (*Plan, error) {
 	var l lexer
 	if l.measure(text, parameters); len(l.found) > 0 {

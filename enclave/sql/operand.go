@@ -132,7 +132,7 @@ func (p *parser) name() *node {
 			p.syntax()
 			return n
 		case n.table != "":
-			n.kind, n.what = nodeForeign, "a field of a field"
+			n.kind, n.what = nodeForeign, "a name of more than two parts"
 		}
 		n.table, n.text = n.text, last.text
 	}

@@ -258,6 +258,8 @@ func bounds() []bounded {
 		{"51 in a list", "SELECT COUNT(*) FROM patients WHERE sex IN (" + many(51, "'F'", ",") + ")", nil, "PQ206"},
 		{"deep", "SELECT COUNT(*) FROM patients WHERE " + strings.Repeat("(", 60) + "sex = 'F'" + strings.Repeat(")", 60), nil, ""},
 		{"too deep", "SELECT COUNT(*) FROM patients WHERE " + strings.Repeat("(", 70) + "sex = 'F'" + strings.Repeat(")", 70), nil, "PQ102"},
+		{"too many signs", "SELECT COUNT(*) FROM patients WHERE birth_year = " + strings.Repeat("- ", 70) + "5", nil, "PQ102"},
+		{"too many NOTs", "SELECT COUNT(*) FROM patients WHERE " + strings.Repeat("NOT ", 70) + "sex = 'F'", nil, "PQ102"},
 		{"a number of 256 digits", "SELECT COUNT(*) FROM patients WHERE birth_year < " + strings.Repeat("9", 256), nil, ""},
 		{"a number of 257 digits", "SELECT COUNT(*) FROM patients WHERE birth_year < " + strings.Repeat("9", 257), nil, "PQ205"},
 		{"alias of 63 bytes", "SELECT COUNT(*) AS " + strings.Repeat("x", 63) + " FROM patients", nil, ""},

@@ -113,7 +113,8 @@ func strictJSON(b []byte, into any) error {
 	return nil
 }
 
-// walk reads one value and refuses names that stand twice or aren't lower case.
+// walk reads one value and refuses names that stand twice, and names with other
+// characters than ours have: package json takes some of them for letters.
 func walk(dec *json.Decoder, depth int) error {
 	token, err := dec.Token()
 	if err != nil {
@@ -135,8 +136,8 @@ func walk(dec *json.Decoder, depth int) error {
 			}
 			name, _ := token.(string)
 			switch {
-			case name != strings.ToLower(name):
-				return fmt.Errorf("name %q: names are in lower case", name)
+			case strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") != "":
+				return fmt.Errorf("name %q: names are of a-z, 0-9, - and _", name)
 			case seen[name]:
 				return fmt.Errorf("name %q stands twice", name)
 			}

@@ -40,7 +40,7 @@ func readCredentials(path string) (*Credentials, error) {
 	dec.DisallowUnknownFields()
 	var c Credentials
 	// The decoder's own words could carry a piece of the file.
-	if dec.Decode(&c) != nil || dec.Decode(new(json.RawMessage)) != io.EOF {
+	if dec.Decode(&c) != nil || !errors.Is(dec.Decode(new(json.RawMessage)), io.EOF) {
 		return nil, fmt.Errorf("%s isn't a credentials file", path)
 	}
 	if c.AccessKeyID == "" || c.SecretAccessKey == "" {

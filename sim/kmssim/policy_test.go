@@ -166,7 +166,7 @@ func TestConditions(t *testing.T) {
 	e := w.boot("", "bundle")
 	pcr0, image := "kms:RecipientAttestation:PCR0", "kms:RecipientAttestation:ImageSha384"
 	upper, document := "ABCDEF", e.recipient()
-	context := map[string]string{"name": "abcdef", "Mixed": "x"}
+	context := map[string]string{"name": "abcdef", "Mixed": "x", "empty": ""}
 	named := "kms:EncryptionContext:name"
 	cond := func(operator, key string, values ...string) keypolicy.Condition {
 		return keypolicy.Condition{Operator: operator, Key: key, Values: values}
@@ -181,7 +181,8 @@ func TestConditions(t *testing.T) {
 		"one of two":               {cond("StringEquals", pcr0, e.release.PCR1, e.release.PCR0), true, false},
 		"none of two":              {cond("StringEquals", pcr0, e.release.PCR1, e.release.PCR2), false, false},
 		"zero PCR":                 {cond("StringEquals", "kms:RecipientAttestation:PCR20", zeros), false, false},
-		"empty value":              {cond("StringEquals", "kms:RecipientAttestation:PCR20", ""), false, false},
+		"empty value":              {cond("StringEquals", "kms:EncryptionContext:empty", ""), false, false},
+		"empty pattern":            {cond("StringLike", "kms:EncryptionContext:empty", ""), false, false},
 		"IfExists":                 {cond("StringEqualsIfExists", pcr0, e.release.PCR1), false, true},
 		"not equal":                {cond("StringNotEquals", pcr0, e.release.PCR1), true, true},
 		"not equal to itself":      {cond("StringNotEquals", pcr0, e.release.PCR1, e.release.PCR0), false, true},

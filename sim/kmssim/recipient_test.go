@@ -201,6 +201,9 @@ func TestDocuments(t *testing.T) {
 	public := spki(t, &recipientKey().PublicKey)
 	broken := good.recipient()
 	broken.AttestationDocument[len(broken.AttestationDocument)-1] ^= 1
+	var ahead time.Duration // of a module whose certificate is from before
+	early := w.boot("", "bundle", func(c *nsmsim.Config) { c.Now = func() time.Time { return w.time().Add(ahead) } })
+	ahead = 31 * time.Second
 	other := good.recipient()
 	other.KeyEncryptionAlgorithm = "RSAES_OAEP_SHA_1"
 	for name, r := range map[string]*types.RecipientInfo{
@@ -222,7 +225,7 @@ func TestDocuments(t *testing.T) {
 		"debug with no key":  w.boot("", "bundle", func(c *nsmsim.Config) { c.Debug = true }).attest(nil),
 		"timestamp of old":   w.boot("", "bundle", func(c *nsmsim.Config) { c.Faults = oldTimestamp }).recipient(),
 		"six minutes early":  w.boot("", "bundle", func(c *nsmsim.Config) { c.Now = func() time.Time { return w.time().Add(6 * time.Minute) } }).recipient(),
-		"31 seconds early":   w.boot("", "bundle", func(c *nsmsim.Config) { c.Now = func() time.Time { return w.time().Add(31 * time.Second) } }).recipient(),
+		"31 seconds early":   early.recipient(),
 		"garbage at the end": {AttestationDocument: append(good.recipient().AttestationDocument, 0), KeyEncryptionAlgorithm: types.KeyEncryptionMechanismRsaesOaepSha256},
 	} {
 		_, decrypted := w.decrypt(host, arn, nil, made.CiphertextBlob, r)

@@ -144,7 +144,8 @@ func TestRefusesOtherForms(t *testing.T) {
 		"trailing message":      func(p *parts, _ *recipientParts) { p.trailer = p.bytes() },
 		"over 64 KiB":           func(p *parts, _ *recipientParts) { p.content = element(0x80, make([]byte, 64<<10)) },
 		"nested deep":           func(p *parts, _ *recipientParts) { p.content = deep },
-		"indefinite recipients": func(p *parts, r *recipientParts) { p.recipients = [][]byte{endless(0x30, r.bytes()[4:])} },
+		"indefinite recipients": func(p *parts, _ *recipientParts) { p.set = endless },
+		"indefinite recipient":  func(p *parts, r *recipientParts) { p.recipients = [][]byte{endless(0x30, r.bytes()[4:])} },
 		"inner end too late": func(p *parts, _ *recipientParts) {
 			p.inner = func(tag byte, q ...[]byte) []byte { return append(endless(tag, q...), 0, 0) }
 		},
@@ -174,23 +175,33 @@ func oaep(hash, mgf, more string) []byte {
 func TestLengthsInOneForm(t *testing.T) {
 	key := testKey(t)
 	to := recipient(t, key)
-	p, _ := seal(t, &key.PublicKey, seed{plain: make([]byte, 32)})
-	good := p.bytes()
-	iv := bytes.Index(good, unhex("04 10 0909"))
-	for name, bad := range map[string][]byte{
-		"0x81 for 16":         append(append(bytes.Clone(good[:iv]), 4, 0x81, 0x10), good[iv+2:]...),
-		"0x82 for 16":         append(append(bytes.Clone(good[:iv]), 4, 0x82, 0, 0x10), good[iv+2:]...),
-		"four octets":         append(append(bytes.Clone(good[:iv]), 4, 0x84, 0, 0, 0, 0x10), good[iv+2:]...),
-		"over the algorithm":  bytes.Replace(good, unhex("04 10 0909"), unhex("04 11 0909"), 1),
-		"over the end":        bytes.Replace(good, unhex("04 10 0909"), unhex("04 7f 0909"), 1),
-		"almost 2^64":         append(bytes.Clone(good[:iv]), 4, 0x88, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff),
-		"reserved length":     append(bytes.Clone(good[:iv]), 4, 0xff),
-		"indefinite IV":       bytes.Replace(good, unhex("04 10 0909"), unhex("04 80 0909"), 1),
-		"length without bits": append(bytes.Clone(good[:iv]), 4, 0x81),
+	iv := bytes.Repeat([]byte{9}, 16)
+	for name, octets := range map[string][]byte{
+		"right":            {0x10},
+		"0x81 for 16":      {0x81, 0x10},
+		"0x82 for 16":      {0x82, 0, 0x10},
+		"four octets":      {0x84, 0, 0, 0, 0x10},
+		"over the parent":  {0x11},
+		"over the message": {0x82, 0x7f, 0xff},
+		"almost 2^64":      {0x88, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
+		"reserved":         {0xff},
+		"indefinite":       {0x80},
 	} {
-		if _, err := to.Open(bad, 32); !errors.Is(err, cms.ErrMalformed) {
+		p, _ := seal(t, &key.PublicKey, seed{plain: make([]byte, 32)})
+		p.algorithm = element(0x30, unhex("060960864801650304012a"), []byte{4}, octets, iv)
+		_, err := to.Open(p.bytes(), 32)
+		if name == "right" && err != nil || name != "right" && !errors.Is(err, cms.ErrMalformed) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	// 0x82 where 0x81 would do, around everything else.
+	p, _ := seal(t, &key.PublicKey, seed{plain: make([]byte, 32)})
+	p.inner = func(tag byte, q ...[]byte) []byte {
+		content := bytes.Join(q, nil)
+		return append([]byte{tag, 0x82, 0, byte(len(content))}, content...)
+	}
+	if _, err := to.Open(p.bytes(), 32); !errors.Is(err, cms.ErrMalformed) {
+		t.Errorf("0x82 for less than 256: %v", err)
 	}
 }
 
@@ -206,21 +217,25 @@ func TestOneErrorForSecrets(t *testing.T) {
 	plain := make([]byte, 32)
 	padding := func(b ...byte) []byte { return append(make([]byte, 16-len(b)), b...) }
 	for name, s := range map[string]seed{
-		"garbled key":          {plain: plain, garbled: true},
-		"hidden SHA-1":         {plain: plain, hash: crypto.SHA1},
-		"content key of 16":    {plain: plain, key: make([]byte, 16)},
-		"content key of 24":    {plain: plain, key: make([]byte, 24)},
-		"padding byte 0":       {plain: plain, pad: make([]byte, 16)},
-		"padding byte 17":      {plain: plain, pad: bytes.Repeat([]byte{17}, 16)},
-		"padding byte 200":     {plain: plain, pad: bytes.Repeat([]byte{200}, 16)},
-		"one padding byte":     {plain: plain, pad: padding(1)},
-		"uneven padding":       {plain: plain, pad: append([]byte{15}, bytes.Repeat([]byte{16}, 15)...)},
-		"plaintext of 16":      {plain: plain[:16]},
-		"plaintext of 31":      {plain: plain[:31]},
-		"plaintext of 33":      {plain: make([]byte, 33)},
-		"plaintext of 48":      {plain: make([]byte, 48)},
-		"nothing":              {plain: nil},
-		"as long, other split": {plain: make([]byte, 40)},
+		"garbled key":                   {plain: plain, garbled: true},
+		"hidden SHA-1":                  {plain: plain, hash: crypto.SHA1},
+		"content key of 16":             {plain: plain, key: make([]byte, 16)},
+		"content key of 24":             {plain: plain, key: make([]byte, 24)},
+		"content key of 16, with zeros": {plain: plain, key: append(bytes.Repeat([]byte{7}, 16), make([]byte, 16)...), wrapped: bytes.Repeat([]byte{7}, 16)},
+		"content key of 33, cut":        {plain: plain, wrapped: bytes.Repeat([]byte{7}, 33)},
+		"no content key, zeros used":    {plain: plain, key: make([]byte, 32), wrapped: []byte{}},
+		"garbled key, zeros used":       {plain: plain, key: make([]byte, 32), garbled: true},
+		"padding byte 0":                {plain: plain, pad: make([]byte, 16)},
+		"padding byte 17":               {plain: plain, pad: bytes.Repeat([]byte{17}, 16)},
+		"padding byte 200":              {plain: plain, pad: bytes.Repeat([]byte{200}, 16)},
+		"one padding byte":              {plain: plain, pad: padding(1)},
+		"uneven padding":                {plain: plain, pad: append([]byte{15}, bytes.Repeat([]byte{16}, 15)...)},
+		"plaintext of 16":               {plain: plain[:16]},
+		"plaintext of 31":               {plain: plain[:31]},
+		"plaintext of 33":               {plain: make([]byte, 33)},
+		"plaintext of 48":               {plain: make([]byte, 48)},
+		"nothing":                       {plain: nil},
+		"as long, other split":          {plain: make([]byte, 40)},
 	} {
 		p, _ := seal(t, &key.PublicKey, s)
 		if got, err := to.Open(p.bytes(), 32); err != cms.ErrOpen || got.Len() != 0 {

@@ -31,6 +31,7 @@ type parts struct {
 	attributes                       []byte // unprotectedAttrs
 	trailer                          []byte
 	info, explicit, enveloped, inner func(tag byte, parts ...[]byte) []byte
+	set                              func(tag byte, parts ...[]byte) []byte
 }
 
 // recipientParts are the elements of a KeyTransRecipientInfo.
@@ -74,7 +75,8 @@ func endless(tag byte, parts ...[]byte) []byte {
 type seed struct {
 	plain   []byte
 	pad     []byte // instead of the right padding
-	key     []byte // instead of a random content key
+	key     []byte // the content key, else the tests' own
+	wrapped []byte // what is encrypted to the recipient instead of it
 	hash    crypto.Hash
 	chunk   int // 0 is primitive content
 	garbled bool
@@ -89,7 +91,10 @@ func seal(t testing.TB, to *rsa.PublicKey, s seed) (parts, recipientParts) {
 	if s.hash == 0 {
 		s.hash = crypto.SHA256
 	}
-	encrypted, err := rsa.EncryptOAEP(s.hash.New(), rand.Reader, to, s.key, nil)
+	if s.wrapped == nil {
+		s.wrapped = s.key
+	}
+	encrypted, err := rsa.EncryptOAEP(s.hash.New(), rand.Reader, to, s.wrapped, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +124,7 @@ func seal(t testing.TB, to *rsa.PublicKey, s seed) (parts, recipientParts) {
 		contentType: unhex("06092a864886f70d010703"), version: unhex("020102"), recipients: [][]byte{r.bytes()},
 		dataType: unhex("06092a864886f70d010701"), algorithm: element(0x30, unhex("060960864801650304012a"), element(4, iv)),
 		content: contentElement(content, s.chunk),
-		info:    endless, explicit: endless, enveloped: endless, inner: endless,
+		info:    endless, explicit: endless, enveloped: endless, inner: endless, set: element,
 	}, r
 }
 
@@ -138,7 +143,7 @@ func contentElement(content []byte, chunk int) []byte {
 func (r recipientParts) bytes() []byte { return element(0x30, r.version, r.rid, r.algorithm, r.key) }
 
 func (p parts) bytes() []byte {
-	set := element(0x31, p.recipients...)
+	set := p.set(0x31, p.recipients...)
 	inner := p.inner(0x30, p.dataType, p.algorithm, p.content)
 	enveloped := p.enveloped(0x30, p.version, p.afterVersion, set, inner, p.attributes)
 	return append(p.info(0x30, p.contentType, p.explicit(0xa0, enveloped)), p.trailer...)
