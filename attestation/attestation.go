@@ -67,7 +67,7 @@ func (p PCR) Extend(data []byte) PCR {
 type Document struct {
 	raw       []byte
 	message   []byte // raw without the optional tag
-	signed    []byte // Sig_structure
+	payload   []byte // the third element, its head included
 	signature []byte
 
 	moduleID    string
@@ -140,9 +140,23 @@ func (d *Document) Raw() []byte { return bytes.Clone(d.raw) }
 // Message answers a copy of Raw without the optional COSE_Sign1 tag.
 func (d *Document) Message() []byte { return bytes.Clone(d.message) }
 
-// Signed answers a copy of what the signature covers: the Sig_structure with
-// context "Signature1" and no external data (RFC 9052, section 4.4).
-func (d *Document) Signed() []byte { return bytes.Clone(d.signed) }
+// Signed answers what the signature covers: the Sig_structure with context
+// "Signature1" and no external data (RFC 9052, section 4.4).
+func (d *Document) Signed() []byte {
+	return append([]byte(signaturePrefix+protectedHeader+emptyBytes), d.payload...)
+}
+
+// Digest answers SHA-384 of Signed, what ES384 signs (RFC 9053, section 2.1).
+// Two good signatures of one content have one digest, so memories of documents
+// are keyed on it.
+func (d *Document) Digest() [sha512.Size384]byte {
+	h := sha512.New384()
+	h.Write([]byte(signaturePrefix + protectedHeader + emptyBytes))
+	h.Write(d.payload)
+	var sum [sha512.Size384]byte
+	h.Sum(sum[:0])
+	return sum
+}
 
 // Signature answers a copy of the ES384 signature, r || s.
 func (d *Document) Signature() []byte { return bytes.Clone(d.signature) }

@@ -57,6 +57,9 @@ const (
 type Error struct {
 	// Class is what callers branch on.
 	Class Class
+	// Check is the name of the check that refused, one of package verifier's
+	// constants; empty when no verifier was asked. It isn't printed.
+	Check string
 	// Index is the register in question, or -1.
 	Index int
 	// Detail says more in constant words and names of fields, without content

@@ -106,6 +106,32 @@ func (p *payload) pcr(name string) error {
 	return nil
 }
 
+// tpm steps over the registers of a NitroTPM, whatever their number and size:
+// such a document is refused by its kind, once the rest has been read.
+func (p *payload) tpm(name string) error {
+	if p.next()>>5 != majorMap {
+		return badField(name)
+	}
+	entries, err := p.head()
+	if err != nil {
+		return err
+	}
+	for range entries.arg {
+		if p.next()>>5 != majorUint {
+			return badField(name)
+		}
+		if _, err := p.head(); err != nil {
+			return err
+		}
+		if _, ok, err := p.str(majorBytes); err != nil {
+			return err
+		} else if !ok {
+			return badField(name)
+		}
+	}
+	return nil
+}
+
 func (p *payload) certificate(name string) (err error) {
 	p.doc.certificate, err = p.der(name)
 	return err

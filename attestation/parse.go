@@ -72,7 +72,7 @@ func (d *Document) envelope(c *cursor) ([]byte, error) {
 	if len(payload) == 0 || len(payload) > maxPayload {
 		return nil, malformed("payload of a wrong size")
 	}
-	item = item[:len(item)-len(c.rest)]
+	d.payload = item[:len(item)-len(c.rest)]
 	if d.signature, err = outerBytes(c); err != nil {
 		return nil, err
 	}
@@ -82,9 +82,6 @@ func (d *Document) envelope(c *cursor) ([]byte, error) {
 	if len(d.signature) != SignatureSize {
 		return nil, NewError(Signature, "not 96 bytes", nil)
 	}
-	d.signed = make([]byte, 0, len(signaturePrefix)+len(protectedHeader)+len(emptyBytes)+len(item))
-	d.signed = append(d.signed, signaturePrefix+protectedHeader+emptyBytes...)
-	d.signed = append(d.signed, item...)
 	return payload, nil
 }
 

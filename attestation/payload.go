@@ -30,7 +30,6 @@ type payload struct {
 	cursor
 	doc  *Document
 	seen map[string]bool
-	tpm  bool
 }
 
 // walk reads the whole payload into d.
@@ -42,10 +41,7 @@ func (d *Document) walk(b []byte) error {
 	if !p.empty() {
 		return malformed("trailing bytes after the payload's map")
 	}
-	if p.tpm {
-		if p.seen[fieldPCRs] {
-			return NewError(UnknownField, fieldTPM+" beside "+fieldPCRs, nil)
-		}
+	if p.seen[fieldTPM] {
 		return NewError(WrongDocumentType, "document of a NitroTPM", nil)
 	}
 	for _, name := range []string{fieldModuleID, fieldDigest, fieldTimestamp, fieldPCRs, fieldCertificate, fieldCABundle} {
@@ -105,6 +101,9 @@ func (p *payload) pair() error {
 		return NewError(UnknownField, "", nil)
 	}
 	p.seen[name] = true
+	if p.seen[fieldPCRs] && p.seen[fieldTPM] {
+		return NewError(UnknownField, fieldTPM+" beside "+fieldPCRs, nil)
+	}
 	if optional(name) {
 		if p.null() {
 			return nil
@@ -134,8 +133,7 @@ func (p *payload) reader(name string) func(string) error {
 	case fieldPCRs:
 		return p.pcrs
 	case fieldTPM:
-		p.tpm = true
-		return p.pcrs
+		return p.tpm
 	case fieldCertificate:
 		return p.certificate
 	case fieldCABundle:

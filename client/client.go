@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"net"
 	"sync"
 	"time"
 
@@ -77,23 +75,11 @@ func (c *Client) pinned(peer *attls.Peer) error {
 // answers what was established. Errors of the network are ErrUnreachable; a
 // refusal is an *attestation.Error.
 func (c *Client) Verify(ctx context.Context) (*attls.Peer, error) {
-	var peer *attls.Peer
-	err := c.retry(ctx, func() error {
-		var d net.Dialer
-		conn, err := d.DialContext(ctx, "tcp", c.config.Attested)
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrUnreachable, err)
-		}
-		defer conn.Close()
-		_, peer, err = attls.Dial(ctx, conn, c.attls)
-		if errors.Is(err, attls.ErrExchange) {
-			return fmt.Errorf("%w: %w", ErrUnreachable, err)
-		}
-		return err
-	})
+	conn, peer, err := c.Dial(ctx)
 	if err != nil {
 		return nil, err
 	}
+	conn.Close()
 	return peer, nil
 }
 

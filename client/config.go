@@ -20,7 +20,6 @@ import (
 
 	"github.com/cloisterhq/cloister/attestation/policy"
 	"github.com/cloisterhq/cloister/attestation/verifier"
-	"github.com/cloisterhq/cloister/internal/limits"
 )
 
 // Config is a context file: everything a client needs to find one deployment
@@ -45,6 +44,10 @@ type Config struct {
 	KMS       KMS      `json:"kms,omitzero"`
 	// Bundle is the pinned bundle, for sealing while the enclave is away.
 	Bundle string `json:"bundle,omitempty"`
+	// Spool is the directory in which sealed batches are kept until their
+	// receipts are there, and the receipts from then on; below the user's state
+	// directory when empty.
+	Spool string `json:"spool,omitempty"`
 
 	dir string
 }
@@ -135,20 +138,28 @@ func LoadTrust(root, policyFile string) (verifier.Roots, *policy.Policy, error) 
 	return roots, p, nil
 }
 
-// token reads the analyst's bearer token.
-func (c *Config) token() (string, error) {
-	if c.TokenFile == "" {
-		return "", errors.New("the context names no token_file: sign in first")
+// spoolDir is the directory of sealed batches and receipts. Without a word it is
+// cloister/spool/<deployment> in the user's state directory (XDG Base Directory
+// Specification, $XDG_STATE_HOME).
+func (c *Config) spoolDir() (string, error) {
+	if c.Spool != "" {
+		return c.path(c.Spool), nil
 	}
-	b, err := readFile(c.path(c.TokenFile))
-	if err != nil {
-		return "", err
+	if c.Deployment == "" {
+		return "", mistakef("the context names no deployment, so there is no default for the spool: give --spool DIR")
 	}
-	token := strings.TrimSpace(string(b))
-	if token == "" || len(token) > limits.Token {
-		return "", fmt.Errorf("%s: not a bearer token", c.path(c.TokenFile))
+	state := os.Getenv("XDG_STATE_HOME")
+	if !filepath.IsAbs(state) {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", mistakef("neither HOME nor XDG_STATE_HOME is set, so there is no default for the spool: give --spool DIR")
+		}
+		state = filepath.Join(home, ".local", "state")
 	}
-	return token, nil
+	if !filepath.IsLocal(c.Deployment) || filepath.Base(c.Deployment) != c.Deployment {
+		return "", mistakef("the context's deployment isn't a name")
+	}
+	return filepath.Join(state, "cloister", "spool", c.Deployment), nil
 }
 
 // genesis is the pinned genesis id, nil when none is pinned.
@@ -196,18 +207,21 @@ func EncodeSigningKey(key ed25519.PrivateKey) (private []byte, public string, er
 }
 
 // readFile reads a small file and never more than contextLimit bytes.
-func readFile(path string) ([]byte, error) {
+func readFile(path string) ([]byte, error) { return readAtMost(path, contextLimit) }
+
+// readAtMost reads a file of at most limit bytes.
+func readAtMost(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, contextLimit+1))
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(b) > contextLimit {
-		return nil, fmt.Errorf("%s: larger than 1 MiB", path)
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%s: larger than %d bytes", path, limit)
 	}
 	return b, nil
 }

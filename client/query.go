@@ -51,7 +51,7 @@ const maxRecords = 1 << 16
 // Query runs one statement of the protected dialect over attested TLS. The
 // token is sent only on a connection whose evidence was appraised.
 func (c *Client) Query(ctx context.Context, text string) (*Answer, error) {
-	token, err := c.config.token()
+	token, _, err := c.Bearer()
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -47,23 +48,32 @@ type Sealed struct {
 func (c *Client) NewSealer(ctx context.Context, b *bundle.Bundle, dataset, stream string) (*Sealer, error) {
 	d, ok := b.Dataset(dataset)
 	if !ok {
-		return nil, fmt.Errorf("%w: the deployment %s has no dataset of that name; see `cloister datasets`", ErrUsage, b.Deployment)
+		return nil, mistakef("deployment %s has no such dataset; see `cloister datasets`", b.Deployment)
 	}
-	signer, err := LoadSigningKey(c.config.path(c.config.Producer.KeyFile))
+	signer, err := c.signer()
 	if err != nil {
-		return nil, fmt.Errorf("producer key: %w", err)
+		return nil, err
 	}
 	api, err := c.kms(b)
 	if err != nil {
 		return nil, err
 	}
-	out, err := api.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{
-		KeyId:             aws.String(d.KeyARN),
-		KeySpec:           types.DataKeySpecAes256,
-		EncryptionContext: envelope.KMSContext(b.Deployment, dataset, c.config.Producer.Name, d.KeyEpoch),
+	var out *kms.GenerateDataKeyOutput
+	err = c.retry(ctx, func() error {
+		ctx, cancel := context.WithTimeout(ctx, kmsTimeout)
+		defer cancel()
+		out, err = api.GenerateDataKey(ctx, &kms.GenerateDataKeyInput{
+			KeyId:             aws.String(d.KeyARN),
+			KeySpec:           types.DataKeySpecAes256,
+			EncryptionContext: envelope.KMSContext(b.Deployment, dataset, c.config.Producer.Name, d.KeyEpoch),
+		})
+		if err != nil {
+			return kmsFailure(err, c.config.Producer.Name, dataset)
+		}
+		return nil
 	})
 	if err != nil {
-		return nil, kmsFailure(err)
+		return nil, err
 	}
 	if aws.ToString(out.KeyId) != d.KeyARN || len(out.Plaintext) != 32 {
 		return nil, errors.New("KMS answered with another key than the bundle's")
@@ -112,20 +122,20 @@ func (c *Client) kms(b *bundle.Bundle) (*kms.Client, error) {
 	if c.config.KMS.CA != "" {
 		pem, err := readFile(c.config.path(c.config.KMS.CA))
 		if err != nil {
-			return nil, fmt.Errorf("KMS certificate: %w", err)
+			return nil, mistakef("KMS certificate: %w", err)
 		}
 		pool := x509.NewCertPool()
 		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s: no certificate in it", c.config.path(c.config.KMS.CA))
+			return nil, mistakef("%s: no certificate in it", c.config.path(c.config.KMS.CA))
 		}
 		transport.TLSClientConfig.RootCAs = pool
 	}
 	if c.config.KMS.CredentialsFile == "" {
-		return nil, errors.New("the context names no kms.credentials_file")
+		return nil, mistakef("the context names no kms.credentials_file")
 	}
 	raw, err := readFile(c.config.path(c.config.KMS.CredentialsFile))
 	if err != nil {
-		return nil, fmt.Errorf("KMS credentials: %w", err)
+		return nil, mistakef("KMS credentials: %w", err)
 	}
 	var creds struct {
 		ID     string `json:"access_key_id"`
@@ -133,7 +143,7 @@ func (c *Client) kms(b *bundle.Bundle) (*kms.Client, error) {
 		Token  string `json:"session_token"`
 	}
 	if err := json.Unmarshal(raw, &creds); err != nil || creds.ID == "" {
-		return nil, fmt.Errorf("%s: not a credentials file", c.config.path(c.config.KMS.CredentialsFile))
+		return nil, mistakef("%s: not a credentials file", c.config.path(c.config.KMS.CredentialsFile))
 	}
 	options := kms.Options{
 		Region:      b.KMS.Region,
@@ -146,11 +156,14 @@ func (c *Client) kms(b *bundle.Bundle) (*kms.Client, error) {
 	return kms.New(options), nil
 }
 
+// kmsTimeout bounds one attempt at a data key.
+const kmsTimeout = 15 * time.Second
+
 // kmsFailure tells a refusal from an outage.
-func kmsFailure(err error) error {
+func kmsFailure(err error, producer, dataset string) error {
 	var api smithy.APIError
-	if errors.As(err, &api) {
-		return fmt.Errorf("KMS refused a data key for this producer and dataset: %s", api.ErrorCode())
+	if errors.As(err, &api) && api.ErrorFault() != smithy.FaultServer {
+		return fmt.Errorf("KMS refused producer %s a data key for dataset %s: %s; the context's credentials must be allowed kms:GenerateDataKey on the dataset's key", producer, dataset, api.ErrorCode())
 	}
-	return fmt.Errorf("%w: KMS doesn't answer: %w", ErrUnreachable, err)
+	return outagef("KMS gives no data key now, so nothing more can be sealed: %w", err)
 }

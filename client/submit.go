@@ -1,34 +1,20 @@
 package client
 
 import (
-	"bytes"
 	"context"
+	"crypto/ed25519"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
-	"os"
-	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/status"
+	"golang.org/x/sync/errgroup"
 
-	"github.com/cloisterhq/cloister/internal/attls"
-	"github.com/cloisterhq/cloister/internal/columns"
-	"github.com/cloisterhq/cloister/internal/envelope"
-	"github.com/cloisterhq/cloister/internal/limits"
-	"github.com/cloisterhq/cloister/internal/receipt"
-	cloisterv1 "github.com/cloisterhq/cloister/proto/cloister/v1"
+	"github.com/cloisterhq/cloister/client/spool"
+	"github.com/cloisterhq/cloister/internal/bundle"
 )
 
-// ErrUsage marks an error of the caller's own making.
-var ErrUsage = errors.New("usage")
-
-// batchBytes is about how much content one envelope gets at most, in bytes.
-const batchBytes = 4 << 20
+// inFlight is how many batches are with the gateway at once.
+const inFlight = 4
 
 // Submission is one file's worth of records.
 type Submission struct {
@@ -37,270 +23,297 @@ type Submission struct {
 	// stream and sequence number never counts twice.
 	Stream string
 	Format Format
-	Input  io.Reader
-	// Progress is called after each batch; nil for none.
-	Progress func(Summary)
+	// Input is read twice if it can be, and else copied to a temporary file.
+	Input io.Reader
+	// Progress is called now and then, by one goroutine at a time; nil for none.
+	Progress func(Progress)
 }
 
-// Rejection is one record that the enclave didn't take: its number in the
-// input, from 0, the field and the rule. Never a value.
-type Rejection struct {
-	Record int    `json:"record"`
-	Field  string `json:"field"`
-	Rule   string `json:"rule"`
+// Progress says how far a submission is.
+type Progress struct {
+	// Checked of Size bytes of the input were read and checked. Nothing is
+	// sealed before all of them were.
+	Checked, Size int64
+	// Summary counts what was sent; its Records are the input's. It has no
+	// receipts yet.
+	Summary Summary
+	// Away says that the enclave is away: the pinned bundle is sealed under,
+	// and no receipts will come for now.
+	Away bool
 }
 
-// Summary counts records.
-type Summary struct {
-	Stream     string
-	Sent       int
-	Accepted   int
-	Rejected   int
-	Pending    int
-	Repeated   int
-	Rejections []Rejection
-	Receipts   []Receipted
-	// Bytes is how much sealed data was carried.
-	Bytes int64
-}
-
-// Receipted is a batch with the enclave's receipt on it.
-type Receipted struct {
-	Sequence uint64 `json:"sequence"`
-	Envelope string `json:"envelope"`
-	Manifest uint64 `json:"manifest"`
-	Repeat   bool   `json:"repeat,omitempty"`
-	// Receipt is the signed receipt, as docs/spec/receipt.md describes it.
-	Receipt []byte `json:"receipt"`
-}
-
-// RefusedError says that the enclave refused an envelope as a whole.
-type RefusedError struct{ Reason string }
-
-// Error says why, in the enclave's constant phrase.
-func (e *RefusedError) Error() string { return "the enclave refused the batch: " + e.Reason }
-
-// Submit verifies the enclave, seals the input's records batch by batch and
-// hands them to the gateway. What it answers next to an error is true as far
-// as it got.
+// Submit checks the whole input, seals its records batch by batch, keeps each
+// batch in the spool and hands it to the gateway. It does so under the bundle
+// of a verified enclave, or under the pinned one while the enclave is away.
+//
+// What an earlier run has sealed for the same stream is sent as it is, or not
+// at all when its receipt is there. After an error the same call goes on where
+// this one stopped. What it answers next to an error is true as far as it got.
 func (c *Client) Submit(ctx context.Context, s Submission) (Summary, error) {
-	peer, err := c.unlocked(ctx)
+	signer, err := c.signer()
 	if err != nil {
 		return Summary{}, err
 	}
-	if s.Stream == "" {
-		input, stream, done, err := named(s.Input)
-		if err != nil {
-			return Summary{}, err
-		}
-		defer done()
-		s.Input, s.Stream = input, stream
+	sp, err := c.spool()
+	if err != nil {
+		return Summary{}, err
 	}
-	sum := Summary{Stream: s.Stream}
-	d, ok := peer.Bundle.Dataset(s.Dataset)
+	terms, err := c.terms(ctx)
+	if err != nil {
+		return Summary{}, err
+	}
+	d, ok := terms.bundle.Dataset(s.Dataset)
 	if !ok {
-		return sum, fmt.Errorf("%w: deployment %s has no such dataset; see `cloister datasets`", ErrUsage, peer.Bundle.Deployment)
+		return Summary{}, mistakef("deployment %s has no such dataset; see `cloister datasets`", terms.bundle.Deployment)
 	}
-	reader, err := newRecordReader(s.Input, s.Format, &d.Contract)
+	if err := c.entitled(terms.bundle, s.Dataset, signer.Public().(ed25519.PublicKey)); err != nil {
+		return Summary{}, err
+	}
+	in, err := newInput(ctx, s.Input)
 	if err != nil {
-		return sum, fmt.Errorf("%w: %w", ErrUsage, err)
+		return Summary{}, err
 	}
-	sealer, err := c.NewSealer(ctx, peer.Bundle, s.Dataset, s.Stream)
+	defer in.done()
+	if s.Progress == nil {
+		s.Progress = func(Progress) {}
+	}
+	j := &job{client: c, submission: s, terms: terms, dataset: d, input: in}
+	if err := j.check(ctx); err != nil {
+		return Summary{}, err
+	}
+	return j.submit(ctx, sp)
+}
+
+// signer loads the producer's key.
+func (c *Client) signer() (ed25519.PrivateKey, error) {
+	if c.config.Producer.Name == "" || c.config.Producer.KeyFile == "" {
+		return nil, mistakef("the context names no producer with name and key_file")
+	}
+	signer, err := LoadSigningKey(c.config.path(c.config.Producer.KeyFile))
 	if err != nil {
-		return sum, err
+		return nil, mistakef("the key of producer %s: %w", c.config.Producer.Name, err)
 	}
-	defer sealer.Close()
-	gateway, err := c.Gateway()
-	if err != nil {
-		return sum, err
-	}
-	defer gateway.Close()
-	for sequence := uint64(0); ; sequence++ {
-		batch, last, err := nextBatch(reader)
-		if err != nil {
-			return sum, fmt.Errorf("%w: %w", ErrUsage, err)
-		}
-		if len(batch) > 0 {
-			sealed, err := sealer.Seal(sequence, batch)
-			if err != nil {
-				return sum, err
-			}
-			if err := gateway.carry(ctx, sealed, sequence, peer, &sum); err != nil {
-				return sum, err
-			}
-		}
-		if s.Progress != nil {
-			s.Progress(sum)
-		}
-		if last {
-			return sum, nil
-		}
-	}
+	return signer, nil
 }
 
-// nextBatch reads records until a batch is full or the input ends.
-func nextBatch(r recordReader) (batch []columns.Record, last bool, err error) {
-	size := 0
-	for len(batch) < limits.BatchRows && size < batchBytes {
-		record, err := r.next()
-		if errors.Is(err, io.EOF) {
-			return batch, true, nil
-		}
-		if err != nil {
-			return nil, false, err
-		}
-		batch = append(batch, record)
-		size += columns.Size(record)
-	}
-	return batch, false, nil
+// job is one submission on its way.
+type job struct {
+	client     *Client
+	submission Submission
+	terms      terms
+	dataset    *bundle.Dataset
+	input      *input
+	records    int
 }
 
-// named finds the stream name of an input: the SHA-256 of its bytes. An input
-// that can't be read twice is copied to a temporary file first.
-func named(r io.Reader) (io.Reader, string, func(), error) {
-	done := func() {}
-	seeker, ok := r.(io.ReadSeeker)
-	if ok {
-		_, err := seeker.Seek(0, io.SeekStart)
-		ok = err == nil
-	}
-	h := sha256.New()
-	if !ok {
-		f, err := os.CreateTemp("", "cloister-submit-*")
-		if err != nil {
-			return nil, "", done, err
-		}
-		_ = os.Remove(f.Name())
-		done = func() { f.Close() }
-		if _, err := io.Copy(f, r); err != nil {
-			return nil, "", done, err
-		}
-		seeker = f
-		if _, err := seeker.Seek(0, io.SeekStart); err != nil {
-			return nil, "", done, err
-		}
-	}
-	if _, err := io.Copy(h, seeker); err != nil {
-		return nil, "", done, err
-	}
-	if _, err := seeker.Seek(0, io.SeekStart); err != nil {
-		return nil, "", done, err
-	}
-	return seeker, "sha256:" + hex.EncodeToString(h.Sum(nil)), done, nil
-}
-
-// Gateway is a connection to the parent's front door. It sees sealed bytes.
-type Gateway struct {
-	conn   *grpc.ClientConn
-	client cloisterv1.GatewayClient
-	wait   time.Duration
-}
-
-// Gateway connects to the context's gateway.
-func (c *Client) Gateway() (*Gateway, error) {
-	conn, err := grpc.NewClient("passthrough:///"+c.config.Gateway,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithNoProxy(),
-		grpc.WithDisableServiceConfig(),
-		grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(limits.Message), grpc.MaxCallRecvMsgSize(limits.Message)))
-	if err != nil {
-		return nil, fmt.Errorf("%w: gateway: %w", ErrUnreachable, err)
-	}
-	return &Gateway{conn: conn, client: cloisterv1.NewGatewayClient(conn), wait: c.Wait}, nil
-}
-
-// Close ends the connection.
-func (g *Gateway) Close() error { return g.conn.Close() }
-
-// Submit hands over one envelope as it is and waits a while for its receipt.
-func (g *Gateway) Submit(ctx context.Context, raw []byte) (*cloisterv1.SubmitResponse, error) {
-	deadline := time.Now().Add(g.wait)
-	var resp *cloisterv1.SubmitResponse
-	for pause := 100 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		var err error
-		if resp == nil {
-			resp, err = g.client.Submit(ctx, &cloisterv1.SubmitRequest{Envelope: raw})
-		} else if again, lookup := g.client.Receipt(ctx, &cloisterv1.ReceiptRequest{Digest: resp.GetDigest()}); lookup == nil {
-			resp = again
-		}
-		if err == nil && resp.GetState() != cloisterv1.SubmitResponse_STATE_PENDING {
-			return resp, nil
-		}
-		if code := status.Code(err); err != nil && code != codes.Unavailable && code != codes.ResourceExhausted {
-			return nil, fmt.Errorf("gateway: %s", status.Convert(err).Message())
-		}
-		if time.Now().Add(pause).After(deadline) {
-			if err != nil {
-				return nil, fmt.Errorf("%w: gateway: %s", ErrUnreachable, status.Convert(err).Message())
-			}
-			return resp, nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(pause):
-		}
-	}
-}
-
-// carry submits one sealed batch and counts what became of it.
-func (g *Gateway) carry(ctx context.Context, s *Sealed, sequence uint64, peer *attls.Peer, sum *Summary) error {
-	resp, err := g.Submit(ctx, s.Envelope)
+// check reads the whole input once: what it answers without an error can be
+// sealed from the first record to the last, unless the input changes.
+func (j *job) check(ctx context.Context) error {
+	r, finish, err := j.input.first(ctx, func(n int64) {
+		j.submission.Progress(Progress{Checked: n, Size: max(n, j.input.size), Away: j.terms.peer == nil})
+	})
 	if err != nil {
 		return err
 	}
-	base := sum.Sent
-	sum.Sent += s.Rows
-	sum.Bytes += int64(len(s.Envelope))
-	switch resp.GetState() {
-	case cloisterv1.SubmitResponse_STATE_PENDING:
-		sum.Pending += s.Rows
-		return nil
-	case cloisterv1.SubmitResponse_STATE_RECEIPTED:
-		return sum.count(s, sequence, base, resp, peer)
-	case cloisterv1.SubmitResponse_STATE_REFUSED:
-		return &RefusedError{Reason: resp.GetRefusal()}
-	default:
-		return errors.New("the gateway answered something else than pending, receipt or refusal")
-	}
-}
-
-// count checks the receipt and the sealed report of a batch, then adds them.
-func (sum *Summary) count(s *Sealed, sequence uint64, base int, resp *cloisterv1.SubmitResponse, peer *attls.Peer) error {
-	r, err := receipt.Verify(resp.GetReceipt(), peer.ServiceKey)
+	b, err := j.batcher(r)
 	if err != nil {
-		return fmt.Errorf("the receipt isn't the enclave's: %w", err)
+		return err
 	}
-	if !bytes.Equal(r.Genesis[:], peer.Genesis) || r.Deployment != peer.Bundle.Deployment {
-		return errors.New("the receipt is from another state than the enclave's")
+	for {
+		if _, err := b.record(); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return err
+		}
 	}
-	if r.Envelope != s.Digest || r.Sequence != sequence || r.Stream != sum.Stream || r.Report != sha256.Sum256(resp.GetReport()) {
-		return errors.New("the receipt is for another batch")
+	if err := finish(); err != nil {
+		return err
 	}
-	plain, err := envelope.OpenReport(s.reportKey, s.Digest, resp.GetReport())
-	if err != nil {
-		return fmt.Errorf("the report on rejected records: %w", err)
+	if j.records = b.count; j.records == 0 {
+		return inputf("the input holds no records")
 	}
-	report, err := receipt.DecodeReport(plain)
-	if err != nil {
-		return fmt.Errorf("the report on rejected records: %w", err)
+	if j.submission.Stream == "" {
+		j.submission.Stream = j.input.name()
 	}
-	if report.Accepted+report.Rejected != s.Rows {
-		return errors.New("the report counts other records than were sent")
-	}
-	if r.Repeat {
-		sum.Repeated += s.Rows
-	} else {
-		sum.Accepted += report.Accepted
-	}
-	sum.Rejected += report.Rejected
-	for _, x := range report.Rejections {
-		sum.Rejections = append(sum.Rejections, Rejection{Record: base + x.Record, Field: x.Field, Rule: x.Rule})
-	}
-	sum.Receipts = append(sum.Receipts, Receipted{
-		Sequence: r.Sequence, Envelope: hex.EncodeToString(r.Envelope[:]), Manifest: r.Manifest, Repeat: r.Repeat, Receipt: resp.GetReceipt(),
-	})
 	return nil
 }
 
+func (j *job) batcher(r io.Reader) (*batcher, error) {
+	records, err := newRecordReader(r, j.submission.Format, &j.dataset.Contract)
+	if err != nil {
+		return nil, err
+	}
+	return &batcher{r: records, max: batchSize(j.terms.bundle.Limits.MaxEnvelope)}, nil
+}
+
+// submit opens the stream and carries all of it.
+func (j *job) submit(ctx context.Context, sp *spool.Spool) (Summary, error) {
+	c := j.client
+	st, err := sp.Begin(ctx, spool.Info{
+		Deployment: j.terms.bundle.Deployment, Dataset: j.submission.Dataset, Producer: c.config.Producer.Name, Stream: j.submission.Stream,
+		Input: j.input.name(), Format: string(j.submission.Format), Records: j.records,
+	}, c.Wait)
+	if err != nil {
+		return Summary{}, spoolError(sp.Dir(), err)
+	}
+	defer st.Close()
+	gateway, err := c.Gateway()
+	if err != nil {
+		return Summary{}, err
+	}
+	defer gateway.Close()
+	d := c.newDelivery(gateway, sp, st, j.terms.peer, func(sum Summary) {
+		sum.Records = j.records
+		j.submission.Progress(Progress{Checked: j.input.size, Size: j.input.size, Summary: sum, Away: j.terms.peer == nil})
+	})
+	err = j.carry(ctx, d)
+	if err == nil {
+		wait := c.Wait
+		if j.terms.peer == nil {
+			wait = 0
+		}
+		// What the gateway has stored is pending, even if that is away now.
+		if err = d.await(ctx, wait); errors.Is(err, ErrUnreachable) {
+			err = nil
+		}
+	}
+	return d.summary(), err
+}
+
+// carry sends what the spool has, then seals and sends the rest. After an
+// error nothing more is begun, and what is on its way comes to its end.
+func (j *job) carry(ctx context.Context, d *delivery) error {
+	group, going := errgroup.WithContext(ctx)
+	hand := make(chan *spool.Batch)
+	group.Go(func() error {
+		defer close(hand)
+		return j.produce(going, d, hand)
+	})
+	for range inFlight {
+		group.Go(func() error {
+			for b := range hand {
+				if err := d.hand(ctx, b); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// produce gives every batch of the stream without a receipt to hand: those of
+// the spool first, then the ones that it seals.
+func (j *job) produce(ctx context.Context, d *delivery, hand chan<- *spool.Batch) error {
+	give := func(b *spool.Batch) error {
+		select {
+		case hand <- b:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	next := 0 // number of the next record
+	for n := range d.stream.Len() {
+		var rows int
+		var err error
+		if d.stream.Has(n) {
+			rows, err = d.held(n)
+		} else {
+			var b *spool.Batch
+			if b, err = d.batch(n); err == nil {
+				rows, err = b.Rows, give(b)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		next += rows
+	}
+	if next == j.records {
+		return nil
+	}
+	return j.seal(ctx, d, next, give)
+}
+
+// seal seals the records from number next on, as the batches after those that
+// the stream has.
+func (j *job) seal(ctx context.Context, d *delivery, next int, give func(*spool.Batch) error) error {
+	r, err := j.input.second()
+	if err != nil {
+		return err
+	}
+	b, err := j.batcher(r)
+	if err != nil {
+		return err
+	}
+	if err := b.skip(next); err != nil {
+		return j.changed(err, next)
+	}
+	sealer, err := j.client.NewSealer(ctx, j.terms.bundle, j.submission.Dataset, j.submission.Stream)
+	if err != nil {
+		return err
+	}
+	defer sealer.Close()
+	for next < j.records {
+		records, err := b.batch()
+		if err != nil {
+			return j.changed(err, next)
+		}
+		n := d.stream.Len()
+		sealed, err := sealer.Seal(n, records)
+		if err != nil {
+			return err
+		}
+		batch := &spool.Batch{Sequence: n, First: next, Rows: len(records), ReportKey: sealed.reportKey, Envelope: sealed.Envelope}
+		if err := d.stream.Put(batch); err != nil {
+			return spoolError(d.spool.Dir(), err)
+		}
+		if err := give(batch); err != nil {
+			return err
+		}
+		next += len(records)
+	}
+	return nil
+}
+
+// changed says what to do about an input that isn't as it was when it was
+// checked. A changed file is another stream, in which the records that were
+// sent already would count again.
+func (j *job) changed(err error, next int) error {
+	switch {
+	case errors.Is(err, io.EOF):
+		err = inputf("%w", errChanged)
+	case !errors.Is(err, errChanged):
+		return err
+	}
+	if next == 0 {
+		return inputf("%w; nothing was sent: submit it when it has come to rest", err)
+	}
+	return inputf("%w; records 0 to %d are sealed: put the input back as it was and submit it again, since a changed one is another stream in which they'd count again", err, next-1)
+}
+
 func digest(raw []byte) [32]byte { return sha256.Sum256(raw) }
+
+// SpoolDir is the directory of sealed batches and receipts, empty when the
+// context and the environment don't tell.
+func (c *Client) SpoolDir() string {
+	dir, err := c.config.spoolDir()
+	if err != nil {
+		return ""
+	}
+	return dir
+}
+
+// spool opens the context's spool.
+func (c *Client) spool() (*spool.Spool, error) {
+	dir, err := c.config.spoolDir()
+	if err != nil {
+		return nil, err
+	}
+	sp, err := spool.Open(dir)
+	if err != nil {
+		return nil, spoolError(dir, err)
+	}
+	return sp, nil
+}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/cloisterhq/cloister/enclave/audit"
@@ -17,6 +19,7 @@ import (
 	"github.com/cloisterhq/cloister/enclave/protect"
 	"github.com/cloisterhq/cloister/enclave/query"
 	"github.com/cloisterhq/cloister/enclave/server"
+	"github.com/cloisterhq/cloister/enclave/sql"
 	"github.com/cloisterhq/cloister/enclave/state"
 	"github.com/cloisterhq/cloister/enclave/store"
 	"github.com/cloisterhq/cloister/internal/answer"
@@ -132,7 +135,7 @@ func (e *Enclave) open(ctx context.Context, s *state.State) error {
 		Limits:  exec.Limits{Rows: e.bundle.Limits.MaxResultRows, Memory: e.bundle.Limits.QueryMemory},
 		Timeout: time.Duration(e.bundle.Limits.QueryTimeout) * time.Millisecond,
 	})
-	e.paths.Open(in, &answerer{runner: runner, state: s})
+	e.paths.Open(in, &answerer{Runner: runner, state: s, bundle: e.bundle})
 	return nil
 }
 
@@ -158,23 +161,32 @@ func (e *Enclave) replay(ctx context.Context, s *state.State, in *ingest.Ingest)
 
 // answerer runs queries and signs what they release.
 type answerer struct {
-	runner *query.Runner
+	*query.Runner
 	state  *state.State
+	bundle *bundle.Bundle
 }
 
 // Query answers one statement with the service key's signature over it.
-func (a *answerer) Query(ctx context.Context, who *identity.Principal, text string) (*answer.Answer, []byte, error) {
-	released, err := a.runner.Run(ctx, who, text)
+func (a *answerer) Query(ctx context.Context, who *identity.Principal, text string, bound ...sql.Parameter) (*answer.Answer, []byte, error) {
+	released, err := a.Run(ctx, who, text, bound...)
 	if err != nil {
 		return nil, nil, err
 	}
 	out := released.Answer()
-	out.Genesis, out.Manifest, out.Query = a.state.Genesis(), a.state.Head(), answer.QueryDigest(text)
+	out.Genesis, out.Manifest, out.Query = a.state.Genesis(), a.state.Head(), answer.QueryDigest(text, sql.Literals(bound)...)
 	signature, err := answer.Sign(out, a.state.ServiceKey())
 	if err != nil {
 		return nil, nil, err
 	}
 	return out, signature, nil
+}
+
+// Tables answers the contracts of the datasets that somebody may query, in the
+// order of their names.
+func (a *answerer) Tables(who *identity.Principal) []*contract.Contract {
+	all := slices.DeleteFunc(contracts(a.bundle), func(c *contract.Contract) bool { return who.May(identity.Query, c.Dataset) != nil })
+	slices.SortFunc(all, func(x, y *contract.Contract) int { return strings.Compare(x.Dataset, y.Dataset) })
+	return all
 }
 
 // catalog answers the contracts of the bundle.

@@ -87,7 +87,7 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return fmt.Errorf("parent: %w", err)
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	parts := c.parts(dir)
 	listeners := make([]net.Listener, len(parts))
 	for i, p := range parts {

@@ -11,6 +11,28 @@ import (
 	"github.com/cloisterhq/cloister/attestation"
 )
 
+// chain is the certificates of a document.
+type chain struct {
+	path []*x509.Certificate // root first, leaf last
+	root string              // the root's fingerprint
+}
+
+func (c *chain) leaf() *x509.Certificate { return c.path[len(c.path)-1] }
+
+// readChain parses a document's certificates and finds their root among those
+// that are trusted.
+func readChain(d *attestation.Document, roots Roots) (*chain, error) {
+	path, err := readPath(d)
+	if err != nil {
+		return nil, err
+	}
+	root, err := roots.match(path[0])
+	if err != nil {
+		return nil, err
+	}
+	return &chain{path: path, root: root}, nil
+}
+
 // readPath parses the certificates of a document, root first and leaf last,
 // and holds each against the profile, before anything is trusted.
 func readPath(d *attestation.Document) ([]*x509.Certificate, error) {

@@ -2,7 +2,6 @@ package verifier
 
 import (
 	"crypto/ecdsa"
-	"crypto/sha512"
 	"crypto/x509"
 	"math/big"
 	"strings"
@@ -20,7 +19,7 @@ func checkSignature(d *attestation.Document, leaf *x509.Certificate) error {
 	if !ok {
 		return refuse(attestation.Signature, "the leaf has no ECDSA key")
 	}
-	digest, signature := sha512.Sum384(d.Signed()), d.Signature()
+	digest, signature := d.Digest(), d.Signature()
 	half := len(signature) / 2
 	r, s := new(big.Int).SetBytes(signature[:half]), new(big.Int).SetBytes(signature[half:])
 	if !ecdsa.Verify(key, digest[:], r, s) {

@@ -1,19 +1,12 @@
 package verifier
 
 import (
-	"encoding/json"
-	"fmt"
 	"slices"
-	"strconv"
+	"time"
 
 	"github.com/cloisterhq/cloister/attestation"
+	"github.com/cloisterhq/cloister/attestation/policy"
 )
-
-// Schema names the JSON form of a [Result].
-const Schema = "cloister.verify/v1"
-
-// timeFormat is RFC 3339 in UTC with milliseconds.
-const timeFormat = "2006-01-02T15:04:05.000Z07:00"
 
 // Names of the checks, in the order in which they run.
 const (
@@ -26,11 +19,13 @@ const (
 	CheckSecondOpinion = "second-opinion"
 	CheckNonce         = "nonce"
 	CheckFreshness     = "freshness"
-	CheckEnvironment   = "environment"
-	CheckDebug         = "debug"
-	CheckMeasurements  = "measurements"
-	// CheckBinding and CheckBundle are for whoever holds the connection; see
-	// [Result.Note].
+	// CheckAge stands in place of CheckFreshness in an [Archived].
+	CheckAge          = "age"
+	CheckEnvironment  = "environment"
+	CheckDebug        = "debug"
+	CheckMeasurements = "measurements"
+	// CheckBinding and CheckBundle are for whoever holds the connection or the
+	// bundle; see [Result.Note].
 	CheckBinding = "binding"
 	CheckBundle  = "bundle"
 )
@@ -49,27 +44,55 @@ type Check struct {
 // there is one, closes it.
 type gap struct{ check, text string }
 
-// Result says that a live enclave was verified and accepted. Only [Appraise]
-// makes one. It isn't safe for use while Note runs.
-type Result struct {
-	authentic   *Authentic
-	environment string
-	release     string
-	debug       bool
-	checks      []Check
-	open        []gap
+// verdict is what the results of both kinds hold.
+type verdict struct {
+	authentic *Authentic
+	policy    *policy.Policy
+	at        time.Time
+	release   policy.Release
+	debug     bool
+	checks    []Check
+	open      []gap
 }
+
+func (v *verdict) gaps() []string {
+	all := make([]string, len(v.open))
+	for i, g := range v.open {
+		all[i] = g.text
+	}
+	return all
+}
+
+func (v *verdict) note(name, detail string) {
+	if slices.ContainsFunc(v.checks, func(c Check) bool { return c.Name == name }) {
+		return
+	}
+	v.checks = append(v.checks, Check{Name: name, OK: true, Detail: detail})
+	v.open = slices.DeleteFunc(v.open, func(g gap) bool { return g.check == name })
+}
+
+// notes says whether a check of that name passed.
+func (v *verdict) notes(name string) bool {
+	return slices.ContainsFunc(v.checks, func(c Check) bool { return c.Name == name })
+}
+
+// Result says that a live enclave was verified and accepted. Only [Appraise]
+// and [Verifier.Verify] make one. It isn't safe for use while Note runs.
+type Result struct{ verdict }
+
+// Time is when the enclave was verified, in UTC.
+func (r *Result) Time() time.Time { return r.at }
 
 // Environment is "aws" for hardware under AWS's root, otherwise "simulation"
 // or "other", as the policy says.
-func (r *Result) Environment() string { return r.environment }
+func (r *Result) Environment() string { return r.policy.Environment() }
 
 // Release is the name of the policy's release that matched.
-func (r *Result) Release() string { return r.release }
+func (r *Result) Release() string { return r.release.Name }
 
 // RootFingerprint is the SHA-256 of the root's DER form, in lower-case
 // hexadecimal digits.
-func (r *Result) RootFingerprint() string { return r.authentic.root }
+func (r *Result) RootFingerprint() string { return r.authentic.chain.root }
 
 // Debug says whether the enclave runs in debug mode, which the policy allowed.
 func (r *Result) Debug() bool { return r.debug }
@@ -81,25 +104,13 @@ func (r *Result) Document() *attestation.Document { return r.authentic.document 
 func (r *Result) Checks() []Check { return slices.Clone(r.checks) }
 
 // NotEstablished answers what a reader might take for granted and must not.
-func (r *Result) NotEstablished() []string {
-	all := make([]string, len(r.open))
-	for i, g := range r.open {
-		all[i] = g.text
-	}
-	return all
-}
+func (r *Result) NotEstablished() []string { return r.gaps() }
 
 // Note appends a check that the caller made on top and that passed, such as
 // that the connection uses the attested key. Whoever finds that a check fails
 // drops the Result and answers an error instead; there is no failing check. A
 // name that is there already is ignored, so no verdict can be replaced.
-func (r *Result) Note(name, detail string) {
-	if slices.ContainsFunc(r.checks, func(c Check) bool { return c.Name == name }) {
-		return
-	}
-	r.checks = append(r.checks, Check{Name: name, OK: true, Detail: detail})
-	r.open = slices.DeleteFunc(r.open, func(g gap) bool { return g.check == name })
-}
+func (r *Result) Note(name, detail string) { r.note(name, detail) }
 
 // notEstablished lists what attestation leaves open.
 func notEstablished(debug bool) []gap {
@@ -114,39 +125,4 @@ func notEstablished(debug bool) []gap {
 		all = append(all, gap{"", "confidentiality: the enclave runs in debug mode"})
 	}
 	return all
-}
-
-// resultJSON is the form cloister.verify/v1.
-type resultJSON struct {
-	Schema         string            `json:"schema"`
-	Verified       bool              `json:"verified"`
-	Environment    string            `json:"environment"`
-	Release        string            `json:"release"`
-	Debug          bool              `json:"debug"`
-	Root           string            `json:"root"`
-	ModuleID       string            `json:"module_id"`
-	Timestamp      string            `json:"timestamp"`
-	PCRs           map[string]string `json:"pcrs"`
-	Checks         []Check           `json:"checks"`
-	NotEstablished []string          `json:"not_established"`
-}
-
-// MarshalJSON writes the form cloister.verify/v1. It lists PCR0, PCR1, PCR2
-// and every other register that isn't zero. The zero Result has no JSON.
-func (r *Result) MarshalJSON() ([]byte, error) {
-	if r == nil || r.authentic == nil {
-		return nil, fmt.Errorf("verifier: no result to write")
-	}
-	d := r.Document()
-	pcrs := make(map[string]string)
-	for i, pcr := range d.PCRs() {
-		if i <= 2 || !pcr.IsZero() {
-			pcrs[strconv.Itoa(i)] = pcr.String()
-		}
-	}
-	return json.Marshal(resultJSON{
-		Schema: Schema, Verified: true, Environment: r.environment, Release: r.release, Debug: r.debug,
-		Root: r.authentic.root, ModuleID: d.ModuleID(), Timestamp: d.Timestamp().Format(timeFormat),
-		PCRs: pcrs, Checks: r.checks, NotEstablished: r.NotEstablished(),
-	})
 }

@@ -22,6 +22,9 @@ import (
 //go:embed aws-nitro-enclaves-root-g1.pem
 var awsRoot []byte
 
+// errNoRoot says that a caller trusts nobody.
+var errNoRoot = errors.New("verifier: no root certificate")
+
 // Roots are the certificates that a verifier trusts. The zero value trusts
 // none. They never change.
 type Roots struct {
@@ -47,7 +50,7 @@ func NewRoots(pemOrDER ...[]byte) (Roots, error) {
 		}
 	}
 	if len(r.byFingerprint) == 0 {
-		return Roots{}, errors.New("verifier: no root certificate")
+		return Roots{}, errNoRoot
 	}
 	return r, nil
 }
@@ -102,6 +105,19 @@ func DocumentRoot(d *attestation.Document) (Roots, error) {
 // hexadecimal digits, sorted.
 func (r Roots) Fingerprints() []string {
 	return slices.Sorted(maps.Keys(r.byFingerprint))
+}
+
+// NamedBy demands that the policy names every root: a root that somebody hands
+// to a verifier counts for nothing unless the policy's author wrote it down.
+// The refusal is an *[attestation.Error] of the class UntrustedRoot with the
+// fingerprint in its text.
+func (r Roots) NamedBy(p *policy.Policy) error {
+	for _, root := range r.Fingerprints() {
+		if p == nil || !p.Names(root) {
+			return refusedBy(CheckRoot, refuse(attestation.UntrustedRoot, "the policy doesn't name the given root sha256:"+root))
+		}
+	}
+	return nil
 }
 
 // match answers the fingerprint of the trusted root that equals c byte for byte.

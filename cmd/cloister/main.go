@@ -116,6 +116,7 @@ The context file says which deployment to use and what to trust. It is named by
 Exit codes: 0 done, 1 refused, 2 usage, 3 unreachable.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Args:          usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_ = cmd.Help()
 			return &exitError{code: exitUsage}
@@ -125,7 +126,7 @@ Exit codes: 0 done, 1 refused, 2 usage, 3 unreachable.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &exitError{exitUsage, fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
 	})
-	root.AddCommand(verifyCommand(), datasetsCommand(), describeCommand(), submitCommand(), queryCommand(),
+	root.AddCommand(verifyCommand(), datasetsCommand(), describeCommand(), submitCommand(), receiptsCommand(), queryCommand(),
 		bundleCommand(), contractCommand(), keygenCommand(), versionCommand())
 	return root
 }

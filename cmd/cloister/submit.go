@@ -1,8 +1,7 @@
 package main
 
 import (
-	"bufio"
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,24 +10,29 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/cloisterhq/cloister/client"
 )
 
 func submitCommand() *cobra.Command {
 	var s client.Submission
-	var rejects, form string
+	var rejects, form, key string
 	cmd := &cobra.Command{
 		Use:   "submit --dataset NAME FILE|-",
 		Short: "Seal records and submit them to the enclave",
-		Long: `Submit verifies the enclave, seals the records of a CSV or NDJSON file under a
-data key from KMS and hands the sealed batches to the gateway. The enclave
-accepts or rejects each record by itself; what it rejects is named by record,
-field and rule, never by value.
+		Long: `Submit verifies the enclave, checks the whole of a CSV or NDJSON file, seals its
+records batch by batch under a data key from KMS, and hands the batches to the
+gateway. The enclave accepts or rejects each record by itself; what it rejects
+is named by record (from 0), field and rule, never by value.
 
-Submitting the same file again is recognised and counts nothing twice.
-Exit codes: 0 nothing rejected, 1 something was rejected, 2 usage, 3 unreachable.`,
+Sealed batches are kept in the spool until their receipts are there. After any
+interruption the same command goes on where it stopped. Submitting the same file
+again is recognised and counts nothing. While the enclave is away, records are
+sealed under the context's pinned bundle, if the policy names it, and stay
+pending at the gateway; ` + "`cloister receipts`" + ` fetches what becomes of them.
+
+Exit codes: 0 nothing rejected (pending included), 1 something was rejected,
+2 usage, 3 unreachable.`,
 		Example: `  cloister submit --dataset flchain test/data/flchain.csv
   cloister submit --dataset flchain --rejects rejects.ndjson visits.ndjson
   gzip -dc visits.csv.gz | cloister submit --dataset flchain --format csv -`,
@@ -38,54 +42,151 @@ Exit codes: 0 nothing rejected, 1 something was rejected, 2 usage, 3 unreachable
 	cmd.Flags().StringVar(&s.Stream, "stream", "", "name of the submission (default: the input's SHA-256)")
 	cmd.Flags().StringVar(&rejects, "rejects", "", "write rejected records' numbers, fields and rules to this NDJSON file")
 	cmd.Flags().StringVar(&form, "format", "", "csv or ndjson (default: by the file's name)")
+	cmd.Flags().StringVar(&key, "key", "kms", "where data keys come from; kms is the only way yet")
 	cmd.Flags().StringP("output", "o", "text", "text or json")
-	cmd.Flags().Duration("wait", client.DefaultWait, "how long to keep trying while the enclave is away")
+	producerFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		output, err := format(cmd, "text", "json")
+		switch {
+		case err != nil:
+			return err
+		case key != "kms":
+			return &exitError{exitUsage, fmt.Errorf("--key %s: kms is the only way yet", key)}
+		case s.Dataset == "":
+			return &exitError{exitUsage, errors.New("--dataset is needed; see `cloister datasets`")}
+		}
+		if s.Format, err = inputFormat(form, args[0]); err != nil {
+			return err
+		}
+		c, err := producing(cmd)
 		if err != nil {
 			return err
 		}
-		if s.Dataset == "" {
-			return &exitError{exitUsage, errors.New("--dataset is needed; see `cloister datasets`")}
-		}
-		input, name, err := open(cmd, args[0])
+		input, err := open(cmd, args[0])
 		if err != nil {
 			return err
 		}
 		defer input.Close()
-		if s.Format, err = inputFormat(form, name); err != nil {
-			return err
-		}
-		c, err := connect(cmd)
-		if err != nil {
-			return err
-		}
 		s.Input = input
-		bar := newBar(cmd.ErrOrStderr())
-		s.Progress = bar.show
-		sum, err := c.Submit(cmd.Context(), s)
-		bar.clear()
+		out, err := newRejects(rejects)
 		if err != nil {
-			if sum.Sent > 0 {
-				fmt.Fprintln(cmd.ErrOrStderr(), counts(sum))
-			}
 			return err
 		}
-		return report(cmd, output, rejects, sum)
+		defer out.discard()
+		return submit(cmd, c, s, args[0], out, output)
 	}
 	return cmd
 }
 
-// open answers the input and the name that tells its format.
-func open(cmd *cobra.Command, name string) (io.ReadCloser, string, error) {
-	if name == "-" {
-		return io.NopCloser(struct{ io.Reader }{cmd.InOrStdin()}), "", nil
-	}
-	f, err := os.Open(name)
+// submit submits, and shows what became of it.
+func submit(cmd *cobra.Command, c *client.Client, s client.Submission, name string, out *rejects, output string) error {
+	bar := newBar(cmd.ErrOrStderr())
+	s.Progress = bar.show
+	sum, err := c.Submit(cmd.Context(), s)
+	bar.clear()
 	if err != nil {
-		return nil, "", &exitError{exitUsage, err}
+		return stopped(cmd, c, name, &sum, err)
 	}
-	return f, name, nil
+	if err := report(cmd, output, out, &sum); err != nil {
+		return err
+	}
+	if err := sum.Told(context.WithoutCancel(cmd.Context())); err != nil {
+		return err
+	}
+	if sum.Rejected > 0 {
+		return &exitError{code: exitRefused}
+	}
+	return nil
+}
+
+// stopped shows how far a submission came that didn't come to its end.
+func stopped(cmd *cobra.Command, c *client.Client, name string, sum *client.Summary, err error) error {
+	var input *client.InputError
+	switch {
+	case errors.As(err, &input):
+		err = fmt.Errorf("%s: %w", inputName(name), err)
+	case errors.Is(err, context.Canceled):
+		err = fmt.Errorf("interrupted%w", silent{err})
+	}
+	if sum.Sent > 0 {
+		fmt.Fprintln(cmd.ErrOrStderr(), counts(sum))
+	}
+	if sum.Stream != "" && (errors.Is(err, context.Canceled) || errors.Is(err, client.ErrUnreachable)) {
+		err = fmt.Errorf("%w; what is sealed is kept in %s: the same command with the same input goes on where this one stopped", err, c.SpoolDir())
+	}
+	return err
+}
+
+// silent is an error without words.
+type silent struct{ err error }
+
+func (silent) Error() string   { return "" }
+func (s silent) Unwrap() error { return s.err }
+
+// producerFlags are those of the commands that work with the spool.
+func producerFlags(cmd *cobra.Command) {
+	cmd.Flags().Duration("wait", client.DefaultWait, "how long to keep trying while the enclave is away")
+	cmd.Flags().String("spool", "", "directory of sealed batches and receipts (default: the context's, or one in the user's state directory)")
+}
+
+// producing is connect for a producer.
+func producing(cmd *cobra.Command) (*client.Client, error) {
+	config, err := loadContext(cmd)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := cmd.Flags().GetString("spool")
+	if err != nil {
+		return nil, err
+	}
+	if dir != "" {
+		if config.Spool, err = filepath.Abs(dir); err != nil {
+			return nil, &exitError{exitUsage, err}
+		}
+	}
+	c, err := client.New(config)
+	if err != nil {
+		return nil, &exitError{exitUsage, err}
+	}
+	c.Wait, err = cmd.Flags().GetDuration("wait")
+	return c, err
+}
+
+// open answers the input. Opening a pipe waits for its other end, unless the
+// command is interrupted.
+func open(cmd *cobra.Command, name string) (io.ReadCloser, error) {
+	if name == "-" {
+		return io.NopCloser(cmd.InOrStdin()), nil
+	}
+	type result struct {
+		f   *os.File
+		err error
+	}
+	opened := make(chan result, 1)
+	go func() {
+		f, err := os.Open(name)
+		opened <- result{f, err}
+	}()
+	select {
+	case <-cmd.Context().Done():
+		return nil, cmd.Context().Err()
+	case r := <-opened:
+		if r.err != nil {
+			return nil, &exitError{exitUsage, r.err}
+		}
+		if info, err := r.f.Stat(); err == nil && info.IsDir() {
+			r.f.Close()
+			return nil, &exitError{exitUsage, fmt.Errorf("%s is a directory: submit its files one by one", name)}
+		}
+		return r.f, nil
+	}
+}
+
+func inputName(name string) string {
+	if name == "-" {
+		return "standard input"
+	}
+	return name
 }
 
 func inputFormat(form, name string) (client.Format, error) {
@@ -102,90 +203,54 @@ func inputFormat(form, name string) (client.Format, error) {
 	}
 }
 
-// report prints the counts, writes the rejects file and chooses the exit code.
-func report(cmd *cobra.Command, output, rejects string, sum client.Summary) error {
-	if rejects != "" {
-		if err := writeRejects(rejects, sum.Rejections); err != nil {
-			return err
-		}
+// report prints the counts and writes the rejects.
+func report(cmd *cobra.Command, output string, out *rejects, sum *client.Summary) error {
+	if err := out.write(sum); err != nil {
+		return err
 	}
-	fmt.Fprintln(cmd.ErrOrStderr(), counts(sum))
+	errs := cmd.ErrOrStderr()
+	fmt.Fprintln(errs, counts(sum))
+	if sum.Pending > 0 {
+		fmt.Fprintln(errs, "  pending records are stored at the gateway; keep the input until `cloister receipts` has fetched the enclave's word on them")
+	}
+	if sum.Truncated {
+		fmt.Fprintln(errs, "  more was rejected than the enclave's reports list")
+	}
 	if output == "json" {
-		receipts := sum.Receipts
-		if receipts == nil {
-			receipts = []client.Receipted{}
-		}
-		err := writeJSON(cmd.OutOrStdout(), struct {
-			Schema   string             `json:"schema"`
-			Stream   string             `json:"stream"`
-			Sent     int                `json:"sent"`
-			Accepted int                `json:"accepted"`
-			Rejected int                `json:"rejected"`
-			Pending  int                `json:"pending"`
-			Repeated int                `json:"repeated"`
-			Receipts []client.Receipted `json:"receipts"`
-		}{"cloister.submit/v1", sum.Stream, sum.Sent, sum.Accepted, sum.Rejected, sum.Pending, sum.Repeated, receipts})
-		if err != nil {
-			return err
-		}
-	} else if rejects == "" {
-		for i, r := range sum.Rejections {
-			if i == 20 {
-				fmt.Fprintf(cmd.ErrOrStderr(), "  and %d more; --rejects FILE keeps them all\n", len(sum.Rejections)-i)
-				break
-			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "  record %d: field %s breaks %s\n", r.Record, printable(r.Field), printable(r.Rule))
-		}
+		return writeJSON(cmd.OutOrStdout(), struct {
+			Schema string `json:"schema"`
+			submitted
+		}{"cloister.submit/v1", newSubmitted(sum)})
 	}
-	if sum.Rejected > 0 {
-		return &exitError{code: exitRefused}
+	if out == nil {
+		return showRejections(errs, sum)
 	}
 	return nil
 }
 
-func counts(sum client.Summary) string {
+// submitted is a stream's totals in JSON.
+type submitted struct {
+	Stream   string             `json:"stream"`
+	Sent     int                `json:"sent"`
+	Accepted int                `json:"accepted"`
+	Rejected int                `json:"rejected"`
+	Pending  int                `json:"pending"`
+	Repeated int                `json:"repeated"`
+	Receipts []client.Receipted `json:"receipts"`
+}
+
+func newSubmitted(sum *client.Summary) submitted {
+	receipts := sum.Receipts
+	if receipts == nil {
+		receipts = []client.Receipted{}
+	}
+	return submitted{sum.Stream, sum.Sent, sum.Accepted, sum.Rejected, sum.Pending, sum.Repeated, receipts}
+}
+
+func counts(sum *client.Summary) string {
 	line := fmt.Sprintf("sent %d accepted %d rejected %d pending %d", sum.Sent, sum.Accepted, sum.Rejected, sum.Pending)
 	if sum.Repeated > 0 {
 		line += fmt.Sprintf(" repeated %d (already counted)", sum.Repeated)
 	}
 	return line
-}
-
-func writeRejects(path string, rejections []client.Rejection) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	w := bufio.NewWriter(f)
-	enc := json.NewEncoder(w)
-	for _, r := range rejections {
-		if err := enc.Encode(r); err != nil {
-			f.Close()
-			return err
-		}
-	}
-	return errors.Join(w.Flush(), f.Close())
-}
-
-// bar shows progress on a terminal and nothing elsewhere.
-type bar struct {
-	w    io.Writer
-	live bool
-}
-
-func newBar(w io.Writer) *bar {
-	f, ok := w.(*os.File)
-	return &bar{w: w, live: ok && term.IsTerminal(int(f.Fd()))}
-}
-
-func (b *bar) show(sum client.Summary) {
-	if b.live {
-		fmt.Fprintf(b.w, "\r\x1b[K  %d records, %.1f MB sealed, %d accepted, %d rejected", sum.Sent, float64(sum.Bytes)/1e6, sum.Accepted, sum.Rejected)
-	}
-}
-
-func (b *bar) clear() {
-	if b.live {
-		fmt.Fprint(b.w, "\r\x1b[K")
-	}
 }

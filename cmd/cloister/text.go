@@ -42,9 +42,14 @@ func printables(all []string) []string {
 }
 
 // message makes a text of several lines safe for a terminal: others, such as
-// the gateway, may have had a part in it.
+// the gateway, may have had a part in it. Tabs may stay.
 func message(s string) string {
-	return strings.Join(printables(strings.Split(s, "\n")), "\n")
+	lines := strings.Split(s, "\n")
+	for i, line := range lines {
+		parts := strings.Split(line, "\t")
+		lines[i] = strings.Join(printables(parts), "\t")
+	}
+	return strings.Join(lines, "\n")
 }
 
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }

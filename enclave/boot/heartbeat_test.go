@@ -26,7 +26,7 @@ func TestHeartbeatWithTheParent(t *testing.T) {
 		t.Fatal(err)
 	}
 	served := make(chan error, 1)
-	go func() { served <- host.ServeHeartbeat(ctx, listener, slog.New(slog.DiscardHandler)) }()
+	go func() { served <- host.ServeHeartbeat(ctx, listener, slog.New(slog.DiscardHandler), nil) }()
 	enclave := vsock.Unix(dir, vsock.EnclaveCID)
 	for range 2 { // an enclave that restarts says so again
 		if err := boot.Heartbeat(ctx, enclave); err != nil {

@@ -104,11 +104,14 @@ func (in *Ingest) begin(ctx context.Context) error {
 		return ctx.Err()
 	case in.turn <- struct{}{}:
 	}
-	if in.broken != nil {
-		in.end()
-		return in.broken
+	err := in.broken
+	if err == nil {
+		err = ctx.Err() // what nobody waits for isn't begun
 	}
-	return nil
+	if err != nil {
+		in.end()
+	}
+	return err
 }
 
 func (in *Ingest) end() { <-in.turn }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -40,18 +39,6 @@ var (
 	errRedirect    = fmt.Errorf("%w: a redirection", ErrAnswer)
 )
 
-// Error codes of KMS and of AWS's front door (KMS API reference, common
-// errors), beside the SDK's own tables of throttling and retryable codes.
-var (
-	deniedCodes    = []string{"AccessDeniedException", "AccessDenied", "NotAuthorized", "UnauthorizedOperation"}
-	transientCodes = []string{"DependencyTimeoutException", "InternalFailure", "KMSInternalException", "KeyUnavailableException", "ServiceUnavailable"}
-	// credentialCodes say that the credentials or the signature are bad.
-	credentialCodes = []string{
-		"ExpiredToken", "ExpiredTokenException", "IncompleteSignature", "IncompleteSignatureException", "InvalidClientTokenId", "InvalidSignatureException",
-		"MissingAuthenticationToken", "MissingAuthenticationTokenException", "RequestExpired", "SignatureDoesNotMatch", "UnrecognizedClientException",
-	}
-)
-
 // refusal is an error that KMS itself answered.
 type refusal struct {
 	class error
@@ -67,7 +54,7 @@ func (r *refusal) Unwrap() error { return r.class }
 // badCredentials says whether KMS didn't take the credentials.
 func badCredentials(err error) bool {
 	r, ok := errors.AsType[*refusal](err)
-	return ok && slices.Contains(credentialCodes, r.code)
+	return ok && aboutCredentials(r.code)
 }
 
 // classify turns an error of the SDK into one of ours. It keeps none of the
@@ -100,17 +87,34 @@ func classify(err error) error {
 	return fmt.Errorf("%w: no connection", ErrUnavailable)
 }
 
-// class answers what an error code means to callers.
+// class answers what an error code of KMS or of AWS's front door means to
+// callers (KMS API reference, common errors), beside the SDK's own tables of
+// throttling and retryable codes.
 func class(code string) error {
+	switch code {
+	case "AccessDeniedException", "AccessDenied", "NotAuthorized", "UnauthorizedOperation":
+		return ErrDenied
+	case "DependencyTimeoutException", "InternalFailure", "KMSInternalException", "KeyUnavailableException", "ServiceUnavailable":
+		return ErrUnavailable
+	}
 	_, throttled := retry.DefaultThrottleErrorCodes[code]
 	_, retryable := retry.DefaultRetryableErrorCodes[code]
-	switch {
-	case slices.Contains(deniedCodes, code):
-		return ErrDenied
-	case throttled, retryable, slices.Contains(transientCodes, code), slices.Contains(credentialCodes, code):
+	if throttled || retryable || aboutCredentials(code) {
 		return ErrUnavailable
+	}
+	return ErrRefused
+}
+
+// aboutCredentials says whether a code is about the credentials or the
+// signature made with them.
+func aboutCredentials(code string) bool {
+	switch code {
+	case "ExpiredToken", "ExpiredTokenException", "IncompleteSignature", "IncompleteSignatureException", "InvalidClientTokenId",
+		"InvalidSignatureException", "MissingAuthenticationToken", "MissingAuthenticationTokenException", "RequestExpired",
+		"SignatureDoesNotMatch", "UnrecognizedClientException":
+		return true
 	default:
-		return ErrRefused
+		return false
 	}
 }
 

@@ -40,7 +40,7 @@ func testEnvironmentHasNoSay(t *testing.T) {
 		t.Setenv(name, value)
 	}
 	s := newScript(t)
-	if err, n := s.decrypt(t, stop); n != 1 {
+	if n, err := s.decrypt(t, stop); n != 1 {
 		t.Fatal(err)
 	}
 	r := s.requests[0]
@@ -86,7 +86,7 @@ func testServerMustBeKMS(t *testing.T) {
 	if s.client, err = kms.New(s.config); err != nil {
 		t.Fatal(err)
 	}
-	if err, n := s.decrypt(t, stop); !errors.Is(err, kms.ErrUnavailable) || !strings.Contains(err.Error(), "prove") || n != 0 {
+	if n, err := s.decrypt(t, stop); !errors.Is(err, kms.ErrUnavailable) || !strings.Contains(err.Error(), "prove") || n != 0 {
 		t.Errorf("%v after %d requests", err, n)
 	}
 }
@@ -104,7 +104,7 @@ func testCredentials(t *testing.T) {
 	ask := func(later time.Duration, handlers ...http.HandlerFunc) int {
 		t.Helper()
 		time.Sleep(later)
-		if err, _ := s.decrypt(t, handlers...); !errors.Is(err, kms.ErrRefused) {
+		if _, err := s.decrypt(t, handlers...); !errors.Is(err, kms.ErrRefused) {
 			t.Error(err)
 		}
 		return s.fetched
@@ -141,7 +141,7 @@ func testCredentials(t *testing.T) {
 	} {
 		refuse()
 		time.Sleep(time.Hour)
-		if err, n := s.decrypt(t, stop); !errors.Is(err, kms.ErrUnavailable) || strings.Contains(err.Error(), canary) || n != 0 || s.fetched != 4 {
+		if n, err := s.decrypt(t, stop); !errors.Is(err, kms.ErrUnavailable) || strings.Contains(err.Error(), canary) || n != 0 || s.fetched != 4 {
 			t.Errorf("%s: %v after %d requests, %d fetches", name, err, n, s.fetched)
 		}
 	}

@@ -69,7 +69,7 @@ func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // decrypt asks once and answers the error and how many requests it took.
-func (s *script) decrypt(t *testing.T, handlers ...http.HandlerFunc) (error, int) {
+func (s *script) decrypt(t *testing.T, handlers ...http.HandlerFunc) (requests int, err error) {
 	t.Helper()
 	s.mu.Lock()
 	s.handlers, s.requests, s.fetched = handlers, nil, 0
@@ -80,7 +80,7 @@ func (s *script) decrypt(t *testing.T, handlers ...http.HandlerFunc) (error, int
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return err, len(s.requests)
+	return len(s.requests), err
 }
 
 func answer(status int, body string) http.HandlerFunc {
@@ -129,7 +129,7 @@ func testClasses(t *testing.T) {
 		"moved for good":       {http.RedirectHandler("https://"+canary+".example.org/", http.StatusFound).ServeHTTP, kms.ErrAnswer, "redirection"},
 		"moved":                {http.RedirectHandler("https://"+canary+".example.org/", http.StatusTemporaryRedirect).ServeHTTP, kms.ErrAnswer, "redirection"},
 	} {
-		err, n := s.decrypt(t, c.handler)
+		n, err := s.decrypt(t, c.handler)
 		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.shown) || strings.Contains(err.Error(), canary) || n != 1 {
 			t.Errorf("%s: %v after %d requests", name, err, n)
 		}
@@ -154,7 +154,7 @@ func testTransientErrors(t *testing.T) {
 		"expired credentials": code(400, "ExpiredTokenException"), "unknown credentials": code(400, "UnrecognizedClientException"),
 		"signature": code(400, "InvalidSignatureException"),
 	} {
-		err, n := s.decrypt(t, h, stop)
+		n, err := s.decrypt(t, h, stop)
 		if !errors.Is(err, kms.ErrRefused) || n != 2 {
 			t.Errorf("%s: %v after %d requests", name, err, n)
 		}
@@ -195,7 +195,7 @@ func TestStalledServer(t *testing.T) { synctest.Test(t, testStalledServer) }
 func testStalledServer(t *testing.T) {
 	s := newScript(t)
 	start := time.Now()
-	err, n := s.decrypt(t, func(_ http.ResponseWriter, r *http.Request) { wait(r) })
+	n, err := s.decrypt(t, func(_ http.ResponseWriter, r *http.Request) { wait(r) })
 	if took := time.Since(start); !errors.Is(err, kms.ErrUnavailable) || n != 4 || took < time.Minute || took > 2*time.Minute {
 		t.Errorf("%v: %d attempts took %v", err, n, took)
 	}

@@ -67,10 +67,7 @@ func (g *Grant) Floor() int { return g.plan.Contract().Floor }
 // Errors: identity.ErrNotAllowed, an *sql.Refusal, or the audit log's.
 func (g *Gate) Authorise(ctx context.Context, who *identity.Principal, plan *sql.Plan) (*Grant, error) {
 	entry := entryOf(who, plan.Dataset(), sha256.Sum256(plan.Canonical()))
-	if err := who.May(identity.Query, plan.Dataset()); err != nil {
-		return nil, g.refuse(ctx, entry, err)
-	}
-	mode, err := g.protection(plan.Contract())
+	mode, err := g.decide(who, plan.Contract())
 	if err != nil {
 		return nil, g.refuse(ctx, entry, err)
 	}
@@ -80,6 +77,25 @@ func (g *Gate) Authorise(ctx context.Context, who *identity.Principal, plan *sql
 		return nil, fmt.Errorf("protect: %w", err)
 	}
 	return &Grant{plan: plan, mode: mode, audit: id}, nil
+}
+
+// Foresee answers the error that Authorise would answer now for a query over a
+// dataset, and writes the refusal down as Authorise does. It grants nothing,
+// and what it lets pass it doesn't write down: nothing is read. query is the
+// digest of the query's text.
+func (g *Gate) Foresee(ctx context.Context, who *identity.Principal, c *contract.Contract, query [32]byte) error {
+	if _, err := g.decide(who, c); err != nil {
+		return g.refuse(ctx, entryOf(who, c.Dataset, query), err)
+	}
+	return nil
+}
+
+// decide answers the mode in which somebody's query of a dataset is answered.
+func (g *Gate) decide(who *identity.Principal, c *contract.Contract) (mode string, err error) {
+	if err := who.May(identity.Query, c.Dataset); err != nil {
+		return "", err
+	}
+	return g.protection(c)
 }
 
 // protection answers the mode in which a dataset's queries are answered, or the

@@ -52,7 +52,7 @@ func Release(grant *Grant, groups Groups) (*Released, error) {
 	}
 	return &Released{answer.Answer{
 		Mode: grant.mode, Dataset: plan.Dataset(), Snapshot: groups.Snapshot(), Floor: grant.Floor(),
-		Columns: r.columns(), Rows: r.cells(), Suppressed: r.suppressed, AuditID: grant.audit,
+		Columns: Columns(plan), Rows: r.cells(), Suppressed: r.suppressed, AuditID: grant.audit,
 	}}, nil
 }
 
@@ -118,14 +118,29 @@ func (r *release) show(groups Groups) error {
 	return nil
 }
 
-// columns describes the outputs.
-func (r *release) columns() []answer.Column {
-	all := make([]answer.Column, len(r.outputs))
-	for i, o := range r.outputs {
+// Outlined is a query as far as its answer's columns depend on it: an sql.Plan
+// or an sql.Draft.
+type Outlined interface {
+	Contract() *contract.Contract
+	Keys() []int
+	Aggregates() []sql.Aggregate
+	Outputs() []sql.Output
+}
+
+// Columns describes the columns of the answer that Release would make.
+func Columns(q Outlined) []answer.Column {
+	c, keys := q.Contract(), q.Keys()
+	var aggregates []aggregate
+	for _, a := range q.Aggregates() {
+		aggregates = append(aggregates, newAggregate(a, c))
+	}
+	outputs := q.Outputs()
+	all := make([]answer.Column, len(outputs))
+	for i, o := range outputs {
 		if o.Key >= 0 {
-			all[i] = keyColumn(&r.contract.Fields[r.keys[o.Key]])
+			all[i] = keyColumn(&c.Fields[keys[o.Key]])
 		} else {
-			all[i] = r.aggregates[o.Aggregate].column()
+			all[i] = aggregates[o.Aggregate].column()
 		}
 		all[i].Name = o.Name
 	}

@@ -43,15 +43,16 @@ type Runner struct{ config Config }
 // New makes a runner.
 func New(c Config) *Runner { return &Runner{config: c} }
 
-// Run answers one statement for somebody. Errors: *sql.Refusal and
-// identity.ErrNotAllowed, for which no data was read; the context's, also after
-// Config.Timeout; exec.ErrLimit; and others that say nothing to a caller.
-func (r *Runner) Run(ctx context.Context, who *identity.Principal, text string) (*protect.Released, error) {
+// Run answers one statement for somebody; bound are the values of its
+// placeholders. Errors: *sql.Refusal and identity.ErrNotAllowed, for which no
+// data was read; the context's, also after Config.Timeout; exec.ErrLimit; and
+// others that say nothing to a caller.
+func (r *Runner) Run(ctx context.Context, who *identity.Principal, text string, bound ...sql.Parameter) (*protect.Released, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.config.Timeout)
 	defer cancel()
-	plan, err := sql.Compile(text, nil, r.config.Catalog)
+	plan, err := sql.Compile(text, bound, r.config.Catalog)
 	if err != nil {
-		return nil, r.config.Gate.Refuse(ctx, who, answer.QueryDigest(text), err)
+		return nil, r.config.Gate.Refuse(ctx, who, digest(text, bound), err)
 	}
 	grant, err := r.config.Gate.Authorise(ctx, who, plan)
 	if err != nil {
@@ -66,4 +67,9 @@ func (r *Runner) Run(ctx context.Context, who *identity.Principal, text string) 
 		return nil, err
 	}
 	return protect.Release(grant, groups)
+}
+
+// digest names a statement in the audit log that didn't become a plan.
+func digest(text string, bound []sql.Parameter) [32]byte {
+	return answer.QueryDigest(text, sql.Literals(bound)...)
 }

@@ -76,7 +76,7 @@ type decoder struct {
 	validator *contract.Validator
 	index     map[string]int
 	row       []contract.Value // the record at hand, by field
-	judged    []bool           // fields of row that broke a rule already
+	typed     []bool           // fields of row whose values are of their types
 	batch     *Batch
 	report    *receipt.Report
 }
@@ -84,7 +84,7 @@ type decoder struct {
 func newDecoder(c *contract.Contract, v *contract.Validator) *decoder {
 	d := &decoder{
 		contract: c, validator: v, index: make(map[string]int, len(c.Fields)),
-		row: make([]contract.Value, len(c.Fields)), judged: make([]bool, len(c.Fields)),
+		row: make([]contract.Value, len(c.Fields)), typed: make([]bool, len(c.Fields)),
 		batch: &Batch{contract: c, columns: make([]Column, len(c.Fields))}, report: new(receipt.Report),
 	}
 	for i := range c.Fields {
@@ -93,12 +93,12 @@ func newDecoder(c *contract.Contract, v *contract.Validator) *decoder {
 	return d
 }
 
-// take judges one record: columns that aren't the contract's, then types, then
-// the contract's rules.
+// take judges one record: columns that aren't the contract's in the order of
+// the encoding, then, in the order of the contract, types and rules.
 func (d *decoder) take(number int, r columns.Record) error {
 	good := true
 	for i := range d.row {
-		d.row[i], d.judged[i] = contract.Value{Null: true}, false
+		d.row[i], d.typed[i] = contract.Value{Null: true}, true
 	}
 	for _, cell := range r {
 		i, known := d.index[cell.Name]
@@ -107,18 +107,14 @@ func (d *decoder) take(number int, r columns.Record) error {
 			good = false
 			continue
 		}
-		value, ok := stored(d.contract.Fields[i].Type, cell)
-		if !ok {
-			d.report.Reject(number, cell.Name, contract.RuleType)
-			good = false
-		}
-		d.row[i], d.judged[i] = value, !ok
+		d.row[i], d.typed[i] = stored(d.contract.Fields[i].Type, cell)
 	}
 	for i, value := range d.row {
-		if d.judged[i] {
-			continue
+		rule := contract.RuleType
+		if d.typed[i] {
+			rule = d.validator.Validate(i, value)
 		}
-		if rule := d.validator.Validate(i, value); rule != "" {
+		if rule != "" {
 			d.report.Reject(number, d.contract.Fields[i].Name, rule)
 			good = false
 		}

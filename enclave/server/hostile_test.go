@@ -78,7 +78,7 @@ func TestStrangers(t *testing.T) {
 		"a long request":   secured(same, func(c *tls.Conn) { _, _ = c.Write([]byte{0xff, 0xff, 0xff, 0xff}) }),
 		"nothing after":    secured(same, after()),
 		"garbage after":    secured(same, after(make([]byte, 100)...)),
-		"HTTP/1.1 after":   secured(same, after([]byte("GET / HTTP/1.1\r\n\r\n")...)),
+		"HTTP/1.1 after":   secured(same, after([]byte("GET / HTTP/1.1\r\nHost: enclave\r\n\r\n")...)),
 		"a frame too long": secured(same, after(slices.Concat(preface, []byte{0, 0, 0, 4, 0, 0, 0, 0, 0}, []byte{0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1})...)),
 	} {
 		conn, err := e.dial(t.Context(), "")

@@ -2,101 +2,110 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"errors"
-	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/flight"
 	"github.com/apache/arrow-go/v18/arrow/flight/flightsql"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"github.com/apache/arrow-go/v18/arrow/memory"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/cloisterhq/cloister/enclave/identity"
+	"github.com/cloisterhq/cloister/enclave/query"
 	"github.com/cloisterhq/cloister/enclave/sql"
 	"github.com/cloisterhq/cloister/internal/answer"
 	"github.com/cloisterhq/cloister/internal/answer/arrowform"
-	"github.com/cloisterhq/cloister/internal/limits"
+	"github.com/cloisterhq/cloister/internal/contract"
 )
 
-// chunkBytes is about how large the pieces of an answer are, in bytes: well
-// below limits.Message, as rows differ in size.
-const chunkBytes = 2 << 20
-
-// Authenticator turns a bearer token into a principal.
-type Authenticator interface {
-	Verify(ctx context.Context, bearer string) (*identity.Principal, error)
-}
-
-// Querier answers one protected query with a signed answer.
+// Querier answers protected queries and what can be told of them before.
 type Querier interface {
-	Query(ctx context.Context, who *identity.Principal, text string) (*answer.Answer, []byte, error)
+	// Query answers one statement with a signed answer; bound are the values of
+	// its placeholders.
+	Query(ctx context.Context, who *identity.Principal, text string, bound ...sql.Parameter) (*answer.Answer, []byte, error)
+	// Check answers what Query would begin to answer, without beginning.
+	Check(ctx context.Context, who *identity.Principal, text string, bound ...sql.Parameter) (*query.Description, error)
+	// Prepare is Check before the values are known.
+	Prepare(ctx context.Context, who *identity.Principal, text string) (*query.Description, error)
+	// Tables answers the contracts of the datasets that somebody may query, in
+	// the order of their names.
+	Tables(who *identity.Principal) []*contract.Contract
 }
 
-// front lets through the two methods of Flight that a query needs. The others
-// aren't there: arrow's DoPut, for one, reads the caller's Arrow stream before
-// anybody asked for a token, and ends the process on a stream without a
-// descriptor.
-type front struct {
-	flight.BaseFlightServer
-	statements flight.FlightServer
-}
-
-// GetFlightInfo answers a ticket.
-func (f *front) GetFlightInfo(ctx context.Context, desc *flight.FlightDescriptor) (*flight.FlightInfo, error) {
-	return f.statements.GetFlightInfo(ctx, desc)
-}
-
-// DoGet runs a ticket.
-func (f *front) DoGet(ticket *flight.Ticket, stream flight.FlightService_DoGetServer) error {
-	return f.statements.DoGet(ticket, stream)
-}
-
-// queries serves Flight SQL statements. It keeps no state between calls: the
-// ticket carries the query's text, and DoGet alone compiles and runs it.
+// queries serves Flight SQL. Between calls it keeps nothing but what runs: the
+// ticket carries the statement, and DoGet alone runs it, whoever made the
+// ticket.
 type queries struct {
 	flightsql.BaseServer
-	paths *Paths
-	who   Authenticator
+	paths   *Paths
+	running running
 }
 
-// GetFlightInfoStatement answers a ticket that holds the statement's text.
+func newQueries(paths *Paths) (*queries, error) {
+	q := &queries{paths: paths}
+	q.Alloc = memory.DefaultAllocator
+	for id, value := range information() {
+		if err := q.RegisterSqlInfo(flightsql.SqlInfo(id), value); err != nil {
+			return nil, err
+		}
+	}
+	return q, nil
+}
+
+// querier answers the query path, or why there is none.
+func (q *queries) querier() (Querier, error) {
+	open := q.paths.open.Load()
+	if open == nil {
+		return nil, errLocked
+	}
+	return open.querier, nil
+}
+
+// GetFlightInfoStatement checks a statement and answers its ticket, with the
+// answer's schema. Nothing is charged until the ticket is presented.
 func (q *queries) GetFlightInfoStatement(ctx context.Context, cmd flightsql.StatementQuery, desc *flight.FlightDescriptor) (*flight.FlightInfo, error) {
-	if _, err := q.authenticate(ctx); err != nil {
+	if len(cmd.GetTransactionId()) > 0 {
+		return nil, errReadOnly
+	}
+	return q.info(ctx, statement{text: cmd.GetQuery()}, desc)
+}
+
+// GetSchemaStatement is the dry run of a statement.
+func (q *queries) GetSchemaStatement(ctx context.Context, cmd flightsql.StatementQuery, _ *flight.FlightDescriptor) (*flight.SchemaResult, error) {
+	if len(cmd.GetTransactionId()) > 0 {
+		return nil, errReadOnly
+	}
+	return q.schema(ctx, statement{text: cmd.GetQuery()})
+}
+
+// PollFlightInfoStatement answers what GetFlightInfoStatement does, as complete.
+func (q *queries) PollFlightInfoStatement(ctx context.Context, cmd flightsql.StatementQuery, desc *flight.FlightDescriptor) (*flight.PollInfo, error) {
+	info, err := q.GetFlightInfoStatement(ctx, cmd, desc)
+	if err != nil {
 		return nil, err
 	}
-	if len(cmd.GetQuery()) > limits.Query {
-		return nil, status.Error(codes.InvalidArgument, "the query text is longer than 64 KiB")
-	}
-	ticket, err := flightsql.CreateStatementQueryTicket([]byte(cmd.GetQuery()))
-	if err != nil {
-		return nil, status.Error(codes.Internal, "the query can't be made into a ticket")
-	}
-	return &flight.FlightInfo{
-		FlightDescriptor: desc,
-		Endpoint:         []*flight.FlightEndpoint{{Ticket: &flight.Ticket{Ticket: ticket}}},
-		TotalRecords:     -1,
-		TotalBytes:       -1,
-	}, nil
+	return &flight.PollInfo{Info: info}, nil
 }
 
 // DoGetStatement runs the ticket's statement and streams the signed answer.
 func (q *queries) DoGetStatement(ctx context.Context, ticket flightsql.StatementQueryTicket) (*arrow.Schema, <-chan flight.StreamChunk, error) {
-	who, err := q.authenticate(ctx)
+	s, err := readStatement(ticket.GetStatementHandle())
 	if err != nil {
 		return nil, nil, err
 	}
-	open := q.paths.open.Load()
-	if open == nil {
-		return nil, nil, errLocked
+	return q.run(ctx, s)
+}
+
+// run runs a statement. It ends as soon as the caller goes away or cancels it.
+func (q *queries) run(ctx context.Context, s statement) (*arrow.Schema, <-chan flight.StreamChunk, error) {
+	querier, err := q.querier()
+	if err != nil {
+		return nil, nil, err
 	}
-	if len(ticket.GetStatementHandle()) > limits.Query {
-		return nil, nil, status.Error(codes.InvalidArgument, "the query text is longer than 64 KiB")
-	}
-	a, signature, err := open.querier.Query(ctx, who, string(ticket.GetStatementHandle()))
+	who := callerOf(ctx)
+	ctx, end := q.running.begin(ctx, execution{who.Issuer(), who.Subject(), s.id})
+	a, signature, err := querier.Query(ctx, who, s.text, s.bound...)
+	end()
 	if err != nil {
 		return nil, nil, queryStatus(err)
 	}
@@ -105,107 +114,84 @@ func (q *queries) DoGetStatement(ctx context.Context, ticket flightsql.Statement
 		return nil, nil, status.Error(codes.Internal, "PQ500: the answer can't be encoded")
 	}
 	defer record.Release()
-	return record.Schema(), cut(record), nil
+	return record.Schema(), cut(record, a.Rows), nil
 }
 
-// cut answers a record in pieces of about chunkBytes: a large answer is more
-// than one message may hold.
-func cut(record arrow.RecordBatch) <-chan flight.StreamChunk {
-	size := int64(0)
-	for _, column := range record.Columns() {
-		size += int64(column.Data().SizeInBytes()) //nolint:gosec // it is in memory
-	}
-	rows := max(record.NumRows()/(size/chunkBytes+1), 1)
-	chunks := make(chan flight.StreamChunk, record.NumRows()/rows+1)
-	for from := int64(0); from == 0 || from < record.NumRows(); from += rows {
-		chunks <- flight.StreamChunk{Data: record.NewSlice(from, min(from+rows, record.NumRows()))}
-	}
-	close(chunks)
-	return chunks
-}
-
-// authenticate reads the caller's bearer token from the request's metadata.
-func (q *queries) authenticate(ctx context.Context) (*identity.Principal, error) {
-	md, _ := metadata.FromIncomingContext(ctx)
-	values := md.Get("authorization")
-	if len(values) != 1 {
-		return nil, status.Error(codes.Unauthenticated, "a bearer token is needed: sign in with the identity provider")
-	}
-	scheme, bearer, _ := strings.Cut(values[0], " ")
-	if !strings.EqualFold(scheme, "Bearer") || bearer == "" || len(bearer) > limits.Token {
-		return nil, status.Error(codes.Unauthenticated, "a bearer token is needed: sign in with the identity provider")
-	}
-	who, err := q.who.Verify(ctx, bearer)
+// check answers the schema of a statement's answer, or its refusal.
+func (q *queries) check(ctx context.Context, s statement) (*arrow.Schema, error) {
+	querier, err := q.querier()
 	if err != nil {
-		return nil, identityStatus(err)
+		return nil, err
 	}
-	return who, nil
+	d, err := querier.Check(ctx, callerOf(ctx), s.text, s.bound...)
+	if err != nil {
+		return nil, queryStatus(err)
+	}
+	return schemaOf(d)
 }
 
-// identityStatus maps identity's errors to gRPC codes.
-func identityStatus(err error) error {
-	switch {
-	case errors.Is(err, identity.ErrIssuerUnavailable):
-		return status.Error(codes.Unavailable, "the identity provider can't be reached from the enclave; try again")
-	case errors.Is(err, identity.ErrNotAllowed):
-		return status.Error(codes.PermissionDenied, "the token's roles don't allow this")
-	default:
-		return status.Error(codes.Unauthenticated, "the token was refused: "+identity.Reason(err))
+func schemaOf(d *query.Description) (*arrow.Schema, error) {
+	schema, err := arrowform.Schema(d.Columns)
+	if err != nil {
+		return nil, status.Error(codes.Internal, "PQ500: the answer would have no Arrow form")
+	}
+	return schema, nil
+}
+
+// info answers the ticket of a statement that would be answered.
+func (q *queries) info(ctx context.Context, s statement, desc *flight.FlightDescriptor) (*flight.FlightInfo, error) {
+	schema, err := q.check(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	ticket, err := flightsql.CreateStatementQueryTicket(s.named().write())
+	if err != nil {
+		return nil, status.Error(codes.Internal, "the query can't be made into a ticket")
+	}
+	return newInfo(desc, schema, ticket), nil
+}
+
+func (q *queries) schema(ctx context.Context, s statement) (*flight.SchemaResult, error) {
+	schema, err := q.check(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return &flight.SchemaResult{Schema: flight.SerializeSchema(schema, memory.DefaultAllocator)}, nil
+}
+
+// newInfo answers a FlightInfo of one endpoint. It names no location, so that
+// clients stay on the connection whose evidence was judged.
+func newInfo(desc *flight.FlightDescriptor, schema *arrow.Schema, ticket []byte) *flight.FlightInfo {
+	return &flight.FlightInfo{
+		Schema:           flight.SerializeSchema(schema, memory.DefaultAllocator),
+		FlightDescriptor: desc,
+		Endpoint:         []*flight.FlightEndpoint{{Ticket: &flight.Ticket{Ticket: ticket}}},
+		TotalRecords:     -1,
+		TotalBytes:       -1,
 	}
 }
 
-// queryStatus maps the query path's errors to gRPC codes. A refusal carries
-// its violations; whatever else went wrong after data was touched is opaque.
-func queryStatus(err error) error {
-	var refusal *sql.Refusal
-	switch {
-	case errors.As(err, &refusal):
-		return refusalStatus(refusal)
-	case errors.Is(err, identity.ErrNotAllowed):
-		return status.Error(codes.PermissionDenied, "PQ300_NOT_ALLOWED: the token's roles don't allow queries on this dataset. No budget was charged.")
-	case errors.Is(err, context.Canceled):
-		return status.Error(codes.Canceled, "cancelled")
-	case errors.Is(err, context.DeadlineExceeded):
-		return status.Error(codes.DeadlineExceeded, "the query ran out of time")
-	default:
-		return status.Errorf(codes.Internal, "PQ500, reference %s", reference())
-	}
-}
-
-func refusalStatus(refusal *sql.Refusal) error {
-	code := codes.InvalidArgument
-	st := status.New(code, refusal.Error())
-	var details []*errdetails.ErrorInfo
-	for _, v := range refusal.Violations {
-		details = append(details, &errdetails.ErrorInfo{Reason: v.Code + "_" + v.Name, Domain: "cloister/query", Metadata: v.Metadata()})
-		code = refusalCode(v.Code, code)
-	}
-	st = status.New(code, refusal.Error())
-	for _, d := range details {
-		if with, err := st.WithDetails(d); err == nil {
-			st = with
+// CancelFlightInfo ends the caller's query that runs under a ticket of the
+// info, and answers when it has ended. A cancelled query stays charged.
+func (q *queries) CancelFlightInfo(ctx context.Context, req *flight.CancelFlightInfoRequest) (flight.CancelFlightInfoResult, error) {
+	who, found := callerOf(ctx), 0
+	for _, e := range req.GetInfo().GetEndpoint() {
+		ticket, err := flightsql.GetStatementQueryTicket(&flight.Ticket{Ticket: e.GetTicket().GetTicket()})
+		if err != nil {
+			continue
 		}
+		s, err := readStatement(ticket.GetStatementHandle())
+		if err != nil || s.id == "" {
+			continue
+		}
+		n, err := q.running.cancel(ctx, execution{who.Issuer(), who.Subject(), s.id})
+		if err != nil {
+			return flight.CancelFlightInfoResult{Status: flight.CancelStatusCancelling}, nil
+		}
+		found += n
 	}
-	return st.Err()
-}
-
-// refusalCode is the mapping of protected-query codes to gRPC codes: PQ3xx are
-// about rights, PQ402 about budget, PQ403 and PQ404 about what isn't there.
-func refusalCode(code string, otherwise codes.Code) codes.Code {
-	switch {
-	case strings.HasPrefix(code, "PQ3"):
-		return codes.PermissionDenied
-	case code == "PQ402":
-		return codes.ResourceExhausted
-	case code == "PQ403", code == "PQ404":
-		return codes.FailedPrecondition
-	default:
-		return otherwise
+	if found == 0 {
+		return flight.CancelFlightInfoResult{Status: flight.CancelStatusNotCancellable}, nil
 	}
-}
-
-func reference() string {
-	var b [8]byte
-	_, _ = rand.Read(b[:])
-	return hex.EncodeToString(b[:])
+	return flight.CancelFlightInfoResult{Status: flight.CancelStatusCancelled}, nil
 }

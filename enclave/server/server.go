@@ -8,11 +8,11 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow/flight"
-	"github.com/apache/arrow-go/v18/arrow/flight/flightsql"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -47,9 +47,12 @@ const (
 	// maxHeaders bounds the headers of a request, in bytes: a token and little
 	// else.
 	maxHeaders = 2 * limits.Token
-	// maxRequest is the largest message of the query path, in bytes: a query's
-	// text and its frame.
-	maxRequest = 2 * limits.Query
+	// maxRequest is the largest message of the query path, in bytes: a statement
+	// with its values, and its frame.
+	maxRequest = 4 * limits.Query
+	// beginning bounds the time until a connection speaks HTTP/2, the exchange of
+	// attested TLS included.
+	beginning = 30 * time.Second
 	// connectionAge makes clients verify fresh evidence now and then.
 	connectionAge = 30 * time.Minute
 	// idleAge ends connections that nobody uses.
@@ -112,9 +115,15 @@ func ServeIntake(ctx context.Context, listener net.Listener, paths *Paths) error
 
 // ServeQueries serves Arrow Flight SQL over attested TLS until ctx ends.
 func ServeQueries(ctx context.Context, listener net.Listener, attested credentials.TransportCredentials, paths *Paths, who Authenticator) error {
-	server := grpc.NewServer(append(options(attested, maxRequest),
-		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: connectionAge, MaxConnectionIdle: idleAge}))...)
-	flight.RegisterFlightServiceServer(server, &front{statements: flightsql.NewFlightServer(&queries{paths: paths, who: who})})
+	q, err := newQueries(paths)
+	if err != nil {
+		return fmt.Errorf("server: %w", err)
+	}
+	door := &door{who: who}
+	server := grpc.NewServer(slices.Concat(options(attested, maxRequest), door.options(), []grpc.ServerOption{
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: connectionAge, MaxConnectionIdle: idleAge}),
+	})...)
+	flight.RegisterFlightServiceServer(server, newFront(q))
 	return serve(ctx, server, listener)
 }
 
@@ -126,6 +135,7 @@ func options(creds credentials.TransportCredentials, request int) []grpc.ServerO
 		grpc.MaxRecvMsgSize(request),
 		grpc.MaxSendMsgSize(limits.Message),
 		grpc.MaxHeaderListSize(maxHeaders),
+		grpc.ConnectionTimeout(beginning),
 		grpc.MaxConcurrentStreams(maxStreams),
 	}
 }

@@ -10,6 +10,10 @@ const maxElements = 256
 type binder struct {
 	reasons
 	parameters []Parameter
+	// draft says that no values are bound yet: every placeholder stands for
+	// some value, and wanted, by number from zero, says of what kind.
+	draft  bool
+	wanted []Placeholder
 	// contract is that of the first table of FROM, nil when there is none such.
 	// Other tables are never looked up: a refusal names one dataset, and the
 	// right to query that one is all that is checked before it is shown.

@@ -48,7 +48,7 @@ func (b *binder) post(n *node) (Having, bool) {
 		b.unreleased(right, "the right side isn't a number")
 		return Having{}, false
 	}
-	literal, bound := b.resolve(right)
+	literal, bound := b.resolve(right, b.valueOf(aggregate, ok))
 	if !bound {
 		return Having{}, false
 	}
@@ -100,4 +100,21 @@ func (b *binder) unreleased(n *node, message phrase) {
 	default:
 		b.foreign(n, codeExpression, "compare an aggregate of SELECT with a number")
 	}
+}
+
+// valueOf answers what the values of an aggregate of SELECT are like; known
+// says that there is such an aggregate.
+func (b *binder) valueOf(aggregate int, known bool) Placeholder {
+	if !known {
+		return Placeholder{Type: contract.Integer}
+	}
+	a := b.plan.aggregates[aggregate]
+	switch a.Func {
+	case Sum:
+		f := &b.contract.Fields[a.Field]
+		return Placeholder{f.Type, f.Scale}
+	case Avg:
+		return Placeholder{contract.Number, contract.DefaultScale}
+	}
+	return Placeholder{Type: contract.Integer}
 }

@@ -30,25 +30,10 @@ type point struct {
 	beyond int
 }
 
-// resolve answers the literal that a node stands for: itself, or the value
-// bound to a placeholder. It answers false for a placeholder without a value,
-// which is refused already.
-func (b *binder) resolve(n *node) (node, bool) {
-	if n.kind != nodeParameter {
-		return *n, true
-	}
-	i, err := strconv.Atoi(n.text)
-	if err != nil || i < 1 || i > len(b.parameters) {
-		return node{}, false
-	}
-	p := b.parameters[i-1]
-	return node{kind: p.kind, at: n.at, text: p.text}, true
-}
-
 // point reads a literal as a value of a column. A literal that isn't one is
 // refused without repeating it.
 func (b *binder) point(f *contract.Field, n *node) (point, bool) {
-	literal, ok := b.resolve(n)
+	literal, ok := b.resolve(n, Placeholder{f.Type, f.Scale})
 	if !ok {
 		return point{}, false
 	}

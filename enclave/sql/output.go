@@ -220,7 +220,7 @@ func (b *binder) limit(n *node) {
 		b.inside(n)
 		return
 	}
-	literal, ok := b.resolve(n)
+	literal, ok := b.resolve(n, Placeholder{Type: contract.Integer})
 	if !ok {
 		return
 	}

@@ -80,6 +80,9 @@ func (s *State) recover(ctx context.Context, first []byte) error {
 	if err != nil {
 		return err
 	}
+	if len(wrapped) == 0 {
+		return fmt.Errorf("%w: manifest 0", ErrCorrupt)
+	}
 	dek, err := s.config.Keys.Decrypt(ctx, wrapped)
 	if err != nil {
 		return fmt.Errorf("state: the data key: %w", err)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -81,12 +82,16 @@ type Answer struct {
 	// Genesis and Manifest say which state answered.
 	Genesis  [32]byte `cbor:"10,keyasint"`
 	Manifest uint64   `cbor:"11,keyasint"`
-	// Query is QueryDigest of the text that was answered.
+	// Query is QueryDigest of what was answered.
 	Query [32]byte `cbor:"12,keyasint"`
 }
 
 // QueryDigest is the SHA-256 of a query's text, which ties an answer to it.
-func QueryDigest(text string) [32]byte { return sha256.Sum256([]byte(text)) }
+// Values bound to placeholders follow the text, each as an SQL literal after a
+// zero byte, which no text has.
+func QueryDigest(text string, bound ...string) [32]byte {
+	return sha256.Sum256([]byte(strings.Join(append([]string{text}, bound...), "\x00")))
+}
 
 // Check answers ErrShape unless there are columns, every cell fits its column,
 // and every text is UTF-8.

@@ -16,14 +16,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cloisterhq/cloister/internal/admission"
+	"github.com/cloisterhq/cloister/internal/limits"
+	"github.com/cloisterhq/cloister/parent/metrics"
 	"github.com/cloisterhq/cloister/parent/relay"
 )
 
 const (
 	// maxLine is the longest first line, its end included, in bytes.
 	maxLine = 512
-	// maxConnections is how many connections are carried at once.
-	maxConnections = 64
 	// lineTimeout bounds the wait for the first line.
 	lineTimeout = 5 * time.Second
 	// dialTimeout bounds the way to a host.
@@ -32,8 +33,12 @@ const (
 	idle = 5 * time.Minute
 )
 
-// errLine says that a connection didn't begin with a CONNECT line.
-var errLine = errors.New("egress: the first line isn't CONNECT host:port")
+var (
+	// errLine says that a connection didn't begin with a CONNECT line.
+	errLine = errors.New("egress: the first line isn't CONNECT host:port")
+	// errHost says that the operator doesn't allow what the enclave wants.
+	errHost = errors.New("egress: the enclave asked for a host that isn't on the list")
+)
 
 // Config says where the enclave may go.
 type Config struct {
@@ -41,7 +46,9 @@ type Config struct {
 	Allow []string
 	// Dial reaches a host; nil is a plain TCP dial.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
-	// Log takes events that name hosts and no data. Required.
+	// Metrics count; nil counts for nobody.
+	Metrics *Metrics
+	// Log takes events that name allowed hosts and no data. Required.
 	Log *slog.Logger
 }
 
@@ -68,9 +75,15 @@ func Serve(ctx context.Context, listener net.Listener, c Config) error {
 			return new(net.Dialer).DialContext(ctx, "tcp", address)
 		}
 	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics(metrics.NewRegistry(), c.Allow)
+	}
 	copier := relay.NewCopier(idle)
-	return relay.Each(ctx, listener, maxConnections, func(ctx context.Context, near net.Conn) {
+	pool := admission.New(admission.Config{Permits: limits.EgressConnections})
+	c.Metrics.registry.Pool("egress_connections", pool)
+	return relay.Each(ctx, listener, pool, func(ctx context.Context, near net.Conn) {
 		if err := c.carry(ctx, copier, near); err != nil {
+			c.Metrics.refused(err)
 			c.Log.Warn("egress: refused", slog.String("error", err.Error()))
 		}
 	})
@@ -86,25 +99,48 @@ func (c Config) carry(ctx context.Context, copier *relay.Copier, near net.Conn) 
 		return err
 	}
 	if !slices.Contains(c.Allow, address) {
-		return errors.New("egress: the enclave asked for a host that isn't on the list")
+		return errHost
 	}
-	dialled, cancel := context.WithTimeout(ctx, dialTimeout)
-	far, err := c.Dial(dialled, address)
-	cancel()
+	far, err := c.reach(ctx, address, rest)
 	if err != nil {
-		return fmt.Errorf("egress: %s can't be reached: %w", address, err)
+		c.Metrics.connections.Inc(address, unreachable)
+		return err
 	}
 	defer far.Close()
-	if len(rest) > 0 {
-		if err := far.SetWriteDeadline(time.Now().Add(dialTimeout)); err != nil {
-			return err
+	c.Metrics.connections.Inc(address, carried)
+	c.Metrics.open.Add(1, address)
+	defer c.Metrics.open.Add(-1, address)
+	c.Metrics.bytes.Add(uint64(len(rest)), address, outward)
+	copier.Join(ctx, near, far, func(fromFirst bool, n int) {
+		direction := inward
+		if fromFirst {
+			direction = outward
 		}
-		if _, err := far.Write(rest); err != nil {
-			return fmt.Errorf("egress: %s: %w", address, err)
-		}
-	}
-	copier.Join(ctx, near, far)
+		c.Metrics.bytes.Add(uint64(n), address, direction) //nolint:gosec // lengths are positive
+	})
 	return nil
+}
+
+// reach connects to an allowed host and sends what came behind the line.
+func (c Config) reach(ctx context.Context, address string, rest []byte) (net.Conn, error) {
+	dialled, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	far, err := c.Dial(dialled, address)
+	if err != nil {
+		return nil, fmt.Errorf("egress: %s can't be reached: %w", address, err)
+	}
+	if len(rest) == 0 {
+		return far, nil
+	}
+	err = far.SetWriteDeadline(time.Now().Add(dialTimeout))
+	if err == nil {
+		_, err = far.Write(rest)
+	}
+	if err != nil {
+		far.Close()
+		return nil, fmt.Errorf("egress: %s: %w", address, err)
+	}
+	return far, nil
 }
 
 // readLine answers the address of the first line and the bytes that came

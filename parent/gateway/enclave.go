@@ -61,7 +61,7 @@ func newEnclave(dial func(context.Context) (net.Conn, error)) (*enclave, error) 
 	return e, nil
 }
 
-func (e *enclave) close() { e.conn.Close() }
+func (e *enclave) close() { _ = e.conn.Close() }
 
 // accept hands an envelope over.
 func (e *enclave) accept(ctx context.Context, envelope []byte) (*cloisterv1.AcceptResponse, error) {

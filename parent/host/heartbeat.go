@@ -7,6 +7,9 @@ import (
 	"net"
 	"time"
 
+	"github.com/cloisterhq/cloister/internal/admission"
+	"github.com/cloisterhq/cloister/internal/limits"
+	"github.com/cloisterhq/cloister/parent/metrics"
 	"github.com/cloisterhq/cloister/parent/relay"
 )
 
@@ -16,13 +19,15 @@ const (
 	heartbeat = 0xB7
 	// heartbeatTimeout bounds one exchange.
 	heartbeatTimeout = 5 * time.Second
-	// maxHeartbeats is how many are answered at once.
-	maxHeartbeats = 4
 )
 
 // ServeHeartbeat answers boot heartbeats until ctx ends or the listener fails.
-func ServeHeartbeat(ctx context.Context, listener net.Listener, log *slog.Logger) error {
-	return relay.Each(ctx, listener, maxHeartbeats, func(_ context.Context, conn net.Conn) {
+// Metrics may be nil.
+func ServeHeartbeat(ctx context.Context, listener net.Listener, log *slog.Logger, m *Metrics) error {
+	if m == nil {
+		m = NewMetrics(metrics.NewRegistry())
+	}
+	return relay.Each(ctx, listener, admission.New(admission.Config{Permits: limits.Heartbeats}), func(_ context.Context, conn net.Conn) {
 		var b [1]byte
 		if err := conn.SetDeadline(time.Now().Add(heartbeatTimeout)); err != nil {
 			return
@@ -34,6 +39,7 @@ func ServeHeartbeat(ctx context.Context, listener net.Listener, log *slog.Logger
 		if _, err := conn.Write(b[:]); err != nil {
 			return
 		}
+		m.heartbeats.Inc()
 		log.Info("host: the enclave has booted")
 	})
 }

@@ -18,14 +18,15 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
+	"github.com/cloisterhq/cloister/internal/admission"
+	"github.com/cloisterhq/cloister/internal/admission/grpcform"
 	"github.com/cloisterhq/cloister/internal/limits"
+	"github.com/cloisterhq/cloister/parent/metrics"
 	"github.com/cloisterhq/cloister/parent/objects"
 	cloisterv1 "github.com/cloisterhq/cloister/proto/cloister/v1"
 )
 
 const (
-	// maxStreams bounds concurrent requests on one connection.
-	maxStreams = 64
 	// maxHeaders bounds the headers of a request, in bytes.
 	maxHeaders = 16 << 10
 	// handshakeTimeout bounds the beginning of a connection.
@@ -53,6 +54,8 @@ type Config struct {
 	// CredentialsFile is read at every request; see Credentials. Empty serves
 	// none.
 	CredentialsFile string
+	// Metrics count; nil counts for nobody.
+	Metrics *Metrics
 	// Log takes events without data. Required.
 	Log *slog.Logger
 }
@@ -69,10 +72,18 @@ func writable() []string { return []string{"manifest/", "audit/", "segments/"} }
 
 // Serve answers the enclave's requests until ctx ends or the listener fails.
 func Serve(ctx context.Context, listener net.Listener, c Config) error {
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics(metrics.NewRegistry())
+	}
+	connections := admission.New(admission.Config{Permits: limits.HostConnections})
+	requests := admission.New(admission.Config{Permits: limits.HostRequests, Retry: limits.Retry})
+	c.Metrics.registry.Pool("host_connections", connections)
+	c.Metrics.registry.Pool("host_requests", requests)
 	server := grpc.NewServer(
+		grpc.InTapHandle(grpcform.Tap("the parent's host service", func(string) *admission.Pool { return requests })),
 		grpc.MaxRecvMsgSize(limits.Message),
 		grpc.MaxSendMsgSize(limits.Message),
-		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxConcurrentStreams(limits.Streams),
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
@@ -82,7 +93,7 @@ func Serve(ctx context.Context, listener net.Listener, c Config) error {
 	cloisterv1.RegisterHostServer(server, &service{config: c})
 	stop := context.AfterFunc(ctx, server.Stop)
 	defer stop()
-	if err := server.Serve(listener); err != nil && ctx.Err() == nil {
+	if err := server.Serve(admission.Listen(listener, connections)); err != nil && ctx.Err() == nil {
 		return err
 	}
 	return nil
@@ -97,9 +108,12 @@ type service struct {
 func (s *service) Bundle(context.Context, *cloisterv1.BundleRequest) (*cloisterv1.BundleResponse, error) {
 	b, err := readFile(s.config.BundleFile, limits.Bundle)
 	if err != nil {
+		s.config.Metrics.requests.Inc(bundle, failed)
 		s.config.Log.Error("host: the bundle can't be read", slog.String("error", err.Error()))
 		return nil, status.Error(codes.Unavailable, "the parent has no bundle")
 	}
+	s.config.Metrics.requests.Inc(bundle, answered)
+	s.config.Log.Info("host: the bundle was handed over", slog.Int("size", len(b)))
 	return &cloisterv1.BundleResponse{Bundle: b}, nil
 }
 
@@ -154,9 +168,11 @@ func (s *service) ListObjects(ctx context.Context, req *cloisterv1.ListObjectsRe
 func (s *service) Credentials(context.Context, *cloisterv1.CredentialsRequest) (*cloisterv1.CredentialsResponse, error) {
 	creds, err := readCredentials(s.config.CredentialsFile)
 	if err != nil {
+		s.config.Metrics.requests.Inc(credentials, failed)
 		s.config.Log.Error("host: no credentials", slog.String("error", err.Error()))
 		return nil, status.Error(codes.Unavailable, "the parent has no credentials")
 	}
+	s.config.Metrics.requests.Inc(credentials, answered)
 	resp := &cloisterv1.CredentialsResponse{AccessKeyId: creds.AccessKeyID, SecretAccessKey: creds.SecretAccessKey, SessionToken: creds.SessionToken}
 	if creds.Expires != nil {
 		resp.Expires = creds.Expires.Unix()

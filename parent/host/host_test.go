@@ -364,7 +364,7 @@ func TestHeartbeat(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- host.ServeHeartbeat(ctx, listener, slog.New(slog.NewTextHandler(log, nil))) }()
+	go func() { ended <- host.ServeHeartbeat(ctx, listener, slog.New(slog.NewTextHandler(log, nil)), nil) }()
 	for _, tt := range []struct{ sent, want []byte }{
 		{[]byte{0xB7}, []byte{0xB7}},
 		{[]byte{0xB7, 0xB7, 1, 2}, []byte{0xB7}},

@@ -56,7 +56,7 @@ func Open(dir string) (*Dir, error) {
 		return nil, err
 	}
 	if err := errors.Join(d.sweep("."), d.tryLink()); err != nil {
-		d.Close()
+		_ = d.Close()
 		return nil, fmt.Errorf("objects: %s can't hold objects: %w", dir, err)
 	}
 	return d, nil
@@ -99,7 +99,7 @@ func (d *Dir) tryLink() error {
 	if err != nil {
 		return err
 	}
-	defer d.root.Remove(name)
+	defer func() { _ = d.root.Remove(name) }()
 	other := name + "-link"
 	if err := d.root.Link(name, other); err != nil {
 		return err

@@ -29,10 +29,19 @@ func NewCopier(idle time.Duration) *Copier {
 	return &Copier{idle: idle, buffers: sync.Pool{New: func() any { return new([bufferSize]byte) }}}
 }
 
+// Moved learns how many bytes were carried, and whether they came from the first
+// of the joined connections. It is called for every piece, in no order between
+// the directions.
+type Moved func(fromFirst bool, n int)
+
 // Join carries bytes both ways until both sides have finished sending, one of
 // them fails, nobody sends, or ctx ends. The end of one direction is passed on
 // and leaves the other one open. Both connections are closed when it returns.
-func (c *Copier) Join(ctx context.Context, a, b net.Conn) {
+// moved may be nil.
+func (c *Copier) Join(ctx context.Context, a, b net.Conn, moved Moved) {
+	if moved == nil {
+		moved = func(bool, int) {}
+	}
 	closeBoth := func() { a.Close(); b.Close() }
 	defer closeBoth()
 	stop := context.AfterFunc(ctx, closeBoth)
@@ -40,8 +49,8 @@ func (c *Copier) Join(ctx context.Context, a, b net.Conn) {
 	j := &joint{idle: c.idle}
 	j.touch()
 	var other sync.WaitGroup
-	other.Go(func() { c.oneWay(j, a, b, closeBoth) })
-	c.oneWay(j, b, a, closeBoth)
+	other.Go(func() { c.oneWay(j, a, b, closeBoth, func(n int) { moved(false, n) }) })
+	c.oneWay(j, b, a, closeBoth, func(n int) { moved(true, n) })
 	other.Wait()
 }
 
@@ -59,17 +68,17 @@ func (j *joint) left() time.Duration {
 }
 
 // oneWay carries one direction and passes its end on.
-func (c *Copier) oneWay(j *joint, to, from net.Conn, abort func()) {
+func (c *Copier) oneWay(j *joint, to, from net.Conn, abort func(), moved func(n int)) {
 	buffer := c.buffers.Get().(*[bufferSize]byte)
 	defer c.buffers.Put(buffer)
-	if err := copyAll(j, to, from, buffer[:]); err != nil || closeWrite(to) != nil {
+	if err := copyAll(j, to, from, buffer[:], moved); err != nil || closeWrite(to) != nil {
 		abort()
 	}
 }
 
 // copyAll copies until from ends. io.Copy isn't used: vsock connections know
 // no splice, and it would allocate a buffer for each of them.
-func copyAll(j *joint, to, from net.Conn, buffer []byte) error {
+func copyAll(j *joint, to, from net.Conn, buffer []byte, moved func(n int)) error {
 	for {
 		left := j.left()
 		if left <= 0 {
@@ -88,6 +97,7 @@ func copyAll(j *joint, to, from net.Conn, buffer []byte) error {
 			if _, err := to.Write(buffer[:n]); err != nil {
 				return err
 			}
+			moved(n)
 			j.touch()
 		}
 		switch {

@@ -19,7 +19,7 @@ func pipes(ctx context.Context, idle time.Duration) (a, b net.Conn, ended chan s
 	ended = make(chan struct{})
 	go func() {
 		defer close(ended)
-		relay.NewCopier(idle).Join(ctx, near, far)
+		relay.NewCopier(idle).Join(ctx, near, far, nil)
 	}()
 	return a, b, ended
 }

@@ -9,12 +9,17 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/cloisterhq/cloister/internal/admission"
+	"github.com/cloisterhq/cloister/internal/limits"
+	"github.com/cloisterhq/cloister/parent/metrics"
 )
 
 const (
 	// MaxConnections is how many connections are carried at once.
-	MaxConnections = 1024
+	MaxConnections = limits.RelayConnections
 	// Idle ends a connection on which neither side has sent anything.
 	Idle = 15 * time.Minute
 	// dialTimeout bounds the way to the enclave.
@@ -29,6 +34,8 @@ type Config struct {
 	Idle time.Duration
 	// MaxConnections bounds the connections; 0 is the constant MaxConnections.
 	MaxConnections int
+	// Metrics count; nil counts for nobody.
+	Metrics *Metrics
 	// Log takes events without addresses or data. Required.
 	Log *slog.Logger
 }
@@ -43,26 +50,49 @@ func Serve(ctx context.Context, listener net.Listener, c Config) error {
 	if c.MaxConnections == 0 {
 		c.MaxConnections = MaxConnections
 	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics(metrics.NewRegistry())
+	}
 	copier := NewCopier(c.Idle)
-	return Each(ctx, listener, c.MaxConnections, func(ctx context.Context, near net.Conn) {
-		dialled, cancel := context.WithTimeout(ctx, dialTimeout)
-		far, err := c.Dial(dialled)
-		cancel()
-		if err != nil {
-			c.Log.Warn("relay: the enclave can't be reached", slog.String("error", err.Error()))
-			return
-		}
-		defer far.Close()
-		copier.Join(ctx, near, far)
-	})
+	pool := admission.New(admission.Config{Permits: c.MaxConnections})
+	c.Metrics.registry.Pool("relay_connections", pool)
+	return Each(ctx, listener, pool, func(ctx context.Context, near net.Conn) { c.carry(ctx, copier, near) })
 }
 
-// Each accepts connections and handles each in a goroutine of its own, at most
-// limit at a time; one more is closed at once, so that its sender knows. A
+// carry serves one connection.
+func (c Config) carry(ctx context.Context, copier *Copier, near net.Conn) {
+	dialled, cancel := context.WithTimeout(ctx, dialTimeout)
+	far, err := c.Dial(dialled)
+	cancel()
+	if err != nil {
+		c.Metrics.connections.Inc(unreachable)
+		c.Log.Warn("relay: the enclave can't be reached", slog.String("error", err.Error()))
+		return
+	}
+	defer far.Close()
+	begun := time.Now()
+	var in, out atomic.Int64
+	c.Metrics.connections.Inc(carried)
+	c.Log.Info("relay: opened", slog.Int64("open", c.Metrics.opened(1)))
+	copier.Join(ctx, near, far, func(fromFirst bool, n int) {
+		direction, bytes := outward, &out
+		if fromFirst {
+			direction, bytes = inward, &in
+		}
+		bytes.Add(int64(n))
+		c.Metrics.bytes.Add(uint64(n), direction) //nolint:gosec // lengths are positive
+	})
+	c.Log.Info("relay: closed", slog.Int64("open", c.Metrics.opened(-1)), slog.Int64("bytes_in", in.Load()), slog.Int64("bytes_out", out.Load()),
+		slog.Duration("duration", time.Since(begun)))
+}
+
+// Each accepts connections and handles each in a goroutine of its own, as many
+// as the pool has room for; one more is closed at once, so that its sender
+// knows. A
 // handler's connection is closed when it returns and when ctx ends. Each closes
 // the listener and returns when ctx has ended or the listener has failed, and
 // all handlers have returned.
-func Each(ctx context.Context, listener net.Listener, limit int, handle func(context.Context, net.Conn)) error {
+func Each(ctx context.Context, listener net.Listener, pool *admission.Pool, handle func(context.Context, net.Conn)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() { listener.Close() })
 	defer stop()
@@ -70,7 +100,6 @@ func Each(ctx context.Context, listener net.Listener, limit int, handle func(con
 	var handlers sync.WaitGroup
 	defer handlers.Wait()
 	defer cancel()
-	slots := make(chan struct{}, limit)
 	for {
 		conn, err := accept(ctx, listener)
 		if err != nil {
@@ -79,14 +108,13 @@ func Each(ctx context.Context, listener net.Listener, limit int, handle func(con
 			}
 			return fmt.Errorf("accept: %w", err)
 		}
-		select {
-		case slots <- struct{}{}:
-		default:
+		permit, err := pool.Try("", 0)
+		if err != nil {
 			conn.Close()
 			continue
 		}
 		handlers.Go(func() {
-			defer func() { <-slots }()
+			defer permit.Release()
 			defer conn.Close()
 			stop := context.AfterFunc(ctx, func() { conn.Close() })
 			defer stop()

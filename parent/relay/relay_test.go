@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/cloisterhq/cloister/internal/admission"
 	"github.com/cloisterhq/cloister/internal/vsock"
 	"github.com/cloisterhq/cloister/parent/relay"
 )
@@ -304,7 +305,7 @@ func TestAcceptErrors(t *testing.T) {
 		return &troubled{l, failures}
 	}
 	l := listen(append(passing, final)...)
-	if err := relay.Each(t.Context(), l, 1, nil); !errors.Is(err, final) {
+	if err := relay.Each(t.Context(), l, admission.New(admission.Config{Permits: 1}), nil); !errors.Is(err, final) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := l.Listener.Accept(); !errors.Is(err, net.ErrClosed) {
@@ -315,7 +316,7 @@ func TestAcceptErrors(t *testing.T) {
 	served := make(chan struct{})
 	ended := make(chan error, 1)
 	go func() {
-		ended <- relay.Each(ctx, l, 1, func(context.Context, net.Conn) { close(served) })
+		ended <- relay.Each(ctx, l, admission.New(admission.Config{Permits: 1}), func(context.Context, net.Conn) { close(served) })
 	}()
 	c, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {

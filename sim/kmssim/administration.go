@@ -43,22 +43,27 @@ func (s *Server) createKey(c *call, body []byte) (map[string]any, *failure) {
 }
 
 func (s *Server) describeKey(c *call, body []byte) (map[string]any, *failure) {
-	var in struct{ KeyId string }
+	var in struct {
+		KeyID string `json:"KeyId"`
+	}
 	if f := read(body, &in); f != nil {
 		return nil, f
 	}
-	if f := s.authorise(c, in.KeyId); f != nil {
+	if f := s.authorise(c, in.KeyID); f != nil {
 		return nil, f
 	}
 	return map[string]any{"KeyMetadata": s.metadata(c.key)}, nil
 }
 
 func (s *Server) getKeyPolicy(c *call, body []byte) (map[string]any, *failure) {
-	var in struct{ KeyId, PolicyName string }
+	var in struct {
+		KeyID      string `json:"KeyId"`
+		PolicyName string
+	}
 	if f := read(body, &in); f != nil {
 		return nil, f
 	}
-	if f := s.authorise(c, in.KeyId); f != nil {
+	if f := s.authorise(c, in.KeyID); f != nil {
 		return nil, f
 	}
 	if in.PolicyName != "" && in.PolicyName != "default" {
@@ -69,13 +74,14 @@ func (s *Server) getKeyPolicy(c *call, body []byte) (map[string]any, *failure) {
 
 func (s *Server) putKeyPolicy(c *call, body []byte) (map[string]any, *failure) {
 	var in struct {
-		KeyId, PolicyName, Policy      string
+		KeyID                          string `json:"KeyId"`
+		PolicyName, Policy             string
 		BypassPolicyLockoutSafetyCheck bool
 	}
 	if f := read(body, &in); f != nil {
 		return nil, f
 	}
-	if f := s.authorise(c, in.KeyId); f != nil {
+	if f := s.authorise(c, in.KeyID); f != nil {
 		return nil, f
 	}
 	if in.PolicyName != "" && in.PolicyName != "default" {

@@ -23,17 +23,17 @@ const (
 	tagConstructed = 0x20
 )
 
-// The constant parts of the message, each a whole element or header.
-var (
-	oidEnvelopedData = []byte{0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x03}
-	oidData          = []byte{0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x01}
-	oidOAEP          = []byte{0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x07}
-	oidMGF1          = []byte{0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x08}
-	oidAES256CBC     = []byte{0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x01, 0x2a}
+// The constant parts of the message, each a whole element.
+const (
+	oidEnvelopedData = "\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03"
+	oidData          = "\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01"
+	oidOAEP          = "\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x07"
+	oidMGF1          = "\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08"
+	oidAES256CBC     = "\x06\x09\x60\x86\x48\x01\x65\x03\x04\x01\x2a"
 	// sha256ID is AlgorithmIdentifier SHA-256 with NULL parameters.
-	sha256ID = []byte{0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00}
+	sha256ID = "\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00"
 	// endOfContents closes an element of indefinite length (X.690, 8.1.5).
-	endOfContents = []byte{0, 0}
+	endOfContents = "\x00\x00"
 )
 
 // envelop encrypts to an RSA key as KMS does for CiphertextForRecipient: CMS
@@ -62,19 +62,19 @@ func envelop(to *rsa.PublicKey, rid [sha256.Size]byte, plaintext []byte, primiti
 
 	version := element(tagInteger, []byte{2})
 	recipient := element(tagSequence, version, element(tagContext0, rid[:]), oaep(), element(tagOctets, wrapped))
-	algorithm := element(tagSequence, oidAES256CBC, element(tagOctets, iv))
-	return indefinite(tagSequence, oidEnvelopedData,
+	algorithm := element(tagSequence, []byte(oidAES256CBC), element(tagOctets, iv))
+	return indefinite(tagSequence, []byte(oidEnvelopedData),
 		indefinite(tagContext0|tagConstructed,
 			indefinite(tagSequence, version, element(tagSet, recipient),
-				indefinite(tagSequence, oidData, algorithm, encryptedContent(sealed, primitive))))), nil
+				indefinite(tagSequence, []byte(oidData), algorithm, encryptedContent(sealed, primitive))))), nil
 }
 
 // oaep is the AlgorithmIdentifier of RSAES-OAEP with SHA-256 for both the hash
 // and MGF1, and no label (RFC 4055).
 func oaep() []byte {
-	mgf1 := element(tagSequence, oidMGF1, sha256ID)
-	return element(tagSequence, oidOAEP,
-		element(tagSequence, element(tagContext0|tagConstructed, sha256ID), element(tagContext0|tagConstructed|1, mgf1)))
+	mgf1 := element(tagSequence, []byte(oidMGF1+sha256ID))
+	return element(tagSequence, []byte(oidOAEP),
+		element(tagSequence, element(tagContext0|tagConstructed, []byte(sha256ID)), element(tagContext0|tagConstructed|1, mgf1)))
 }
 
 // encryptedContent is [0] IMPLICIT OCTET STRING in one of its two forms.

@@ -16,7 +16,7 @@ const (
 
 // use is what the three operations on data have in common.
 type use struct {
-	KeyId               string
+	KeyID               string `json:"KeyId"`
 	EncryptionContext   map[string]string
 	EncryptionAlgorithm string
 	GrantTokens         []string
@@ -26,7 +26,7 @@ type use struct {
 // begin notes which key is meant and checks what all operations on data check
 // before they ask the policy.
 func (c *call) begin(in use) *failure {
-	c.keyID = in.KeyId
+	c.keyID = in.KeyID
 	if in.EncryptionAlgorithm != "" && in.EncryptionAlgorithm != symmetric {
 		return refuse("InvalidKeyUsageException", "EncryptionAlgorithm must be %s", symmetric)
 	}
@@ -54,7 +54,7 @@ func (s *Server) encrypt(c *call, body []byte) (map[string]any, *failure) {
 		f = invalid("Plaintext must have 1 to %d bytes", maxPlaintext)
 	}
 	if f == nil {
-		f = s.authorise(c, in.KeyId)
+		f = s.authorise(c, in.KeyID)
 	}
 	if f != nil {
 		return nil, f
@@ -86,13 +86,13 @@ func (s *Server) decrypt(c *call, body []byte) (map[string]any, *failure) {
 		return nil, f
 	}
 	id, whole := blobKey(in.CiphertextBlob)
-	if in.KeyId == "" {
+	if in.KeyID == "" {
 		if !whole {
 			return nil, badCiphertext()
 		}
-		in.KeyId = id
+		in.KeyID = id
 	}
-	if f := s.authorise(c, in.KeyId); f != nil {
+	if f := s.authorise(c, in.KeyID); f != nil {
 		return nil, f
 	}
 	if whole && id != c.key.id {
@@ -129,7 +129,7 @@ func (s *Server) generateDataKey(c *call, body []byte) (map[string]any, *failure
 		c.recipient, f = s.attest(in.Recipient)
 	}
 	if f == nil {
-		f = s.authorise(c, in.KeyId)
+		f = s.authorise(c, in.KeyID)
 	}
 	if f != nil {
 		return nil, f

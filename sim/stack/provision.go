@@ -195,7 +195,7 @@ func (l Layout) writeContext(f *facts) error {
 	old, _ := client.Load(l.Context())
 	c := &client.Config{
 		Version: 1, Deployment: f.Deployment, Gateway: f.Gateway, Attested: f.Attested,
-		TrustRoot: "root.pem", Policy: "policy.json", TokenFile: "token", Bundle: "bundle.cbor",
+		TrustRoot: "root.pem", Policy: "policy.json", TokenFile: "token", Bundle: "bundle.cbor", Spool: "spool",
 		Producer: client.Producer{Name: demoProducer, KeyFile: "producer.key"},
 		KMS:      client.KMS{Endpoint: "https://" + f.KMS, CA: "kms-ca.pem", CredentialsFile: "producer-credentials.json"},
 	}

@@ -1,9 +1,6 @@
 package cms
 
-import (
-	"bytes"
-	"fmt"
-)
+import "fmt"
 
 const (
 	// maxMessage is the longest message that is read, in bytes.
@@ -13,6 +10,8 @@ const (
 	// indefiniteLength is the length octet of an element that ends with
 	// end-of-contents octets (X.690, section 8.1.3.6).
 	indefiniteLength = 0x80
+	// endOfContents closes such an element (X.690, section 8.1.5).
+	endOfContents = "\x00\x00"
 )
 
 // form says in which of the two forms the length of a constructed element may
@@ -85,9 +84,14 @@ func (r *reader) left() int {
 // next says whether an element with this tag comes next.
 func (r *reader) next(tag byte) bool { return r.left() > 0 && r.in[r.at] == tag }
 
+// starts says whether these bytes come next in the innermost open element.
+func (r *reader) starts(want string) bool {
+	return r.left() >= len(want) && string(r.in[r.at:r.at+len(want)]) == want
+}
+
 // exact reads bytes that must be these.
-func (r *reader) exact(want []byte, what string) {
-	if r.err == nil && !bytes.HasPrefix(r.in[r.at:r.limit()], want) {
+func (r *reader) exact(want, what string) {
+	if !r.starts(want) {
 		r.fail(what)
 	}
 	if r.err == nil {
@@ -182,7 +186,7 @@ func (r *reader) more() bool {
 	if r.left() == 0 {
 		return false
 	}
-	return !r.frames[r.depth-1].indefinite || !bytes.HasPrefix(r.in[r.at:r.limit()], []byte{0, 0})
+	return !r.frames[r.depth-1].indefinite || !r.starts(endOfContents)
 }
 
 // close leaves the innermost open element, which must end here.
@@ -191,7 +195,7 @@ func (r *reader) close(what string) {
 		return
 	}
 	if r.frames[r.depth-1].indefinite {
-		r.exact([]byte{0, 0}, what)
+		r.exact(endOfContents, what)
 	} else if r.left() != 0 {
 		r.fail(what)
 	}

@@ -8,7 +8,6 @@ import (
 
 // Tags of the elements that are read.
 const (
-	tagInteger     = 0x02
 	tagOctets      = 0x04
 	tagSequence    = 0x30
 	tagSet         = 0x31
@@ -18,21 +17,20 @@ const (
 
 // Elements that have one form only, each with its tag and length. They are
 // compared, never read.
-var (
-	// Version 2 of EnvelopedData and of a recipient that is named by a key
-	// identifier (RFC 5652, sections 6.1 and 6.2.1).
-	version2         = []byte{tagInteger, 1, 2}
-	oidEnvelopedData = []byte{0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 3}
-	oidData          = []byte{0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1}
-	oidAES256CBC     = []byte{0x06, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 1, 0x2a}
-	// algorithmOAEP is RSAES-OAEP with SHA-256, MGF1 with SHA-256 and no label
-	// (RFC 4055, section 4.1).
-	algorithmOAEP = []byte{
-		tagSequence, 60, 0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 7, tagSequence, 47,
-		0xa0, 15, tagSequence, 13, 0x06, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1, 0x05, 0,
-		0xa1, 28, tagSequence, 26, 0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 8,
-		tagSequence, 13, 0x06, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1, 0x05, 0,
-	}
+const (
+	// version2 is the version of EnvelopedData, and of a recipient that is named
+	// by a key identifier (RFC 5652, sections 6.1 and 6.2.1).
+	version2 = "\x02\x01\x02"
+	// Content types (RFC 5652, sections 6.1 and 4) and the content encryption
+	// algorithm (RFC 3565, section 4.1).
+	oidEnvelopedData = "\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03"
+	oidData          = "\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01"
+	oidAES256CBC     = "\x06\x09\x60\x86\x48\x01\x65\x03\x04\x01\x2a"
+	// sha256ID is SHA-256 with NULL parameters, mgf1 is MGF1 with it, and oaep is
+	// RSAES-OAEP with both and without a label (RFC 4055, section 4.1).
+	sha256ID = "\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00"
+	mgf1     = "\x30\x1a\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08" + sha256ID
+	oaep     = "\x30\x3c\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x07\x30\x2f\xa0\x0f" + sha256ID + "\xa1\x1c" + mgf1
 )
 
 // message is what varies from one message to the next. All but content are
@@ -71,7 +69,7 @@ func (m *message) recipient(r *reader) {
 	r.open(tagSequence, definite, "recipient")
 	r.exact(version2, "recipient's version")
 	m.rid = r.sized(tagPrimitive0, sha256.Size, "recipient's name")
-	r.exact(algorithmOAEP, "key encryption algorithm")
+	r.exact(oaep, "key encryption algorithm")
 	m.encryptedKey = r.primitive(tagOctets, "encrypted key")
 	r.close("recipient")
 	r.close("recipients") // a second recipient would stand here

@@ -44,13 +44,9 @@ func Record(a *answer.Answer, signature []byte) (arrow.RecordBatch, error) {
 	if err := bounded(a); err != nil || len(signature) > maxSignature {
 		return nil, ErrForm
 	}
-	fields := make([]arrow.Field, len(a.Columns))
-	for i, c := range a.Columns {
-		t, err := dataType(c)
-		if err != nil {
-			return nil, err
-		}
-		fields[i] = arrow.Field{Name: c.Name, Type: t, Nullable: true}
+	fields, err := fields(a.Columns)
+	if err != nil {
+		return nil, err
 	}
 	metadata := writeMetadata(a, signature)
 	builder := array.NewRecordBuilder(memory.DefaultAllocator, arrow.NewSchema(fields, &metadata))
@@ -64,6 +60,32 @@ func Record(a *answer.Answer, signature []byte) (arrow.RecordBatch, error) {
 		}
 	}
 	return builder.NewRecordBatch(), nil
+}
+
+// Schema answers the schema of the records of every answer with these columns,
+// but for its metadata, which each answer has of its own. Columns that Record
+// has no form for are ErrForm.
+func Schema(columns []answer.Column) (*arrow.Schema, error) {
+	if len(columns) == 0 || len(columns) > limits.Columns {
+		return nil, ErrForm
+	}
+	all, err := fields(columns)
+	if err != nil {
+		return nil, err
+	}
+	return arrow.NewSchema(all, nil), nil
+}
+
+func fields(columns []answer.Column) ([]arrow.Field, error) {
+	all := make([]arrow.Field, len(columns))
+	for i, c := range columns {
+		t, err := dataType(c)
+		if err != nil {
+			return nil, err
+		}
+		all[i] = arrow.Field{Name: c.Name, Type: t, Nullable: true}
+	}
+	return all, nil
 }
 
 // bounded checks the bounds of the form before anything is built.

@@ -34,7 +34,7 @@ const (
 // enclave trusts none of its answers: the bundle is measured, objects are
 // sealed and chained, credentials prove only the parent.
 type HostClient interface {
-	// Bundle answers the deployment's bundle, at most 4 MiB.
+	// Bundle answers the deployment's bundle, at most 3 MiB.
 	Bundle(ctx context.Context, in *BundleRequest, opts ...grpc.CallOption) (*BundleResponse, error)
 	// PutObject stores an object unless its name is taken (ALREADY_EXISTS).
 	PutObject(ctx context.Context, in *PutObjectRequest, opts ...grpc.CallOption) (*PutObjectResponse, error)
@@ -112,7 +112,7 @@ func (c *hostClient) Credentials(ctx context.Context, in *CredentialsRequest, op
 // enclave trusts none of its answers: the bundle is measured, objects are
 // sealed and chained, credentials prove only the parent.
 type HostServer interface {
-	// Bundle answers the deployment's bundle, at most 4 MiB.
+	// Bundle answers the deployment's bundle, at most 3 MiB.
 	Bundle(context.Context, *BundleRequest) (*BundleResponse, error)
 	// PutObject stores an object unless its name is taken (ALREADY_EXISTS).
 	PutObject(context.Context, *PutObjectRequest) (*PutObjectResponse, error)
