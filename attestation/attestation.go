@@ -158,5 +158,6 @@ func (d *Document) Digest() [sha512.Size384]byte {
 	return sum
 }
 
-// Signature answers a copy of the ES384 signature, r || s.
+// Signature answers a copy of the signature, r || s. A good one has
+// [SignatureSize] bytes; the verifier says so, once it knows the key.
 func (d *Document) Signature() []byte { return bytes.Clone(d.signature) }

@@ -36,7 +36,10 @@ func Decode(input []byte) ([]byte, error) {
 	if input[0] == arrayOf4 || input[0] == tagSign1 {
 		return bytes.Clone(input), nil
 	}
-	text := bytes.TrimSuffix(bytes.TrimSuffix(input, []byte("\n")), []byte("\r"))
+	text, line := bytes.CutSuffix(input, []byte("\n"))
+	if line {
+		text = bytes.TrimSuffix(text, []byte("\r"))
+	}
 	var raw []byte
 	var err error
 	switch {

@@ -109,13 +109,17 @@ func (c *Config) path(name string) string {
 	return filepath.Join(c.dir, name)
 }
 
+// BundlePath is the file of the pinned bundle, empty when none is pinned.
+func (c *Config) BundlePath() string { return c.path(c.Bundle) }
+
 // Trust loads the trust root and the appraisal policy. A root that the policy
 // doesn't name is an error.
 func (c *Config) Trust() (verifier.Roots, *policy.Policy, error) {
 	return LoadTrust(c.path(c.TrustRoot), c.path(c.Policy))
 }
 
-// LoadTrust reads a trust root (AWS's when the name is empty) and a policy.
+// LoadTrust reads a trust root (AWS's when the name is empty) and a policy. A
+// given root that the policy doesn't name is an *attestation.Error.
 func LoadTrust(root, policyFile string) (verifier.Roots, *policy.Policy, error) {
 	b, err := readFile(policyFile)
 	if err != nil {
@@ -134,6 +138,9 @@ func LoadTrust(root, policyFile string) (verifier.Roots, *policy.Policy, error) 
 	roots, err := verifier.NewRoots(b)
 	if err != nil {
 		return verifier.Roots{}, nil, fmt.Errorf("%s: %w", root, err)
+	}
+	if err := roots.NamedBy(p); err != nil {
+		return verifier.Roots{}, nil, err
 	}
 	return roots, p, nil
 }

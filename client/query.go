@@ -5,9 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/flight"
 	"github.com/apache/arrow-go/v18/arrow/flight/flightsql"
+	"github.com/apache/arrow-go/v18/arrow/memory"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -48,9 +52,11 @@ func (*unavailable) Is(target error) bool { return target == ErrUnreachable }
 // maxRecords bounds the records of one answer.
 const maxRecords = 1 << 16
 
-// Query runs one statement of the protected dialect over attested TLS. The
-// token is sent only on a connection whose evidence was appraised.
-func (c *Client) Query(ctx context.Context, text string) (*Answer, error) {
+// Query runs one statement of the protected dialect over attested TLS, with a
+// value for each of its placeholders, as text that the enclave reads as its
+// column's type. The token is sent only on a connection whose evidence was
+// appraised.
+func (c *Client) Query(ctx context.Context, text string, values ...string) (*Answer, error) {
 	token, _, err := c.Bearer()
 	if err != nil {
 		return nil, err
@@ -58,7 +64,7 @@ func (c *Client) Query(ctx context.Context, text string) (*Answer, error) {
 	var out *Answer
 	err = c.retry(ctx, func() error {
 		var err error
-		out, err = c.ask(ctx, token, text)
+		out, err = c.ask(ctx, token, text, values)
 		return err
 	})
 	if err != nil {
@@ -69,7 +75,7 @@ func (c *Client) Query(ctx context.Context, text string) (*Answer, error) {
 
 // ask runs one statement on a connection of its own: a connection that was
 // made while the enclave had no keys knows no service key.
-func (c *Client) ask(ctx context.Context, token, text string) (*Answer, error) {
+func (c *Client) ask(ctx context.Context, token, text string, values []string) (*Answer, error) {
 	var refused refusal
 	conn, err := flightsql.NewClientCtx(ctx, "passthrough:///"+c.config.Attested, nil, nil, c.dialOptions(&refused)...)
 	if err != nil {
@@ -78,7 +84,7 @@ func (c *Client) ask(ctx context.Context, token, text string) (*Answer, error) {
 	defer conn.Close()
 	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
 	var from peer.Peer
-	schema, records, err := fetch(ctx, conn, text, &from)
+	schema, records, err := fetch(ctx, conn, text, values, &from)
 	defer release(records)
 	attested := attestedPeer(&from)
 	if err != nil {
@@ -94,7 +100,7 @@ func (c *Client) ask(ctx context.Context, token, text string) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if a.Query != answer.QueryDigest(text) {
+	if a.Query != answer.QueryDigest(text, literals(values)...) {
 		return nil, errors.New("the answer is for another query")
 	}
 	if err := answer.Verify(a, signature, attested.ServiceKey); err != nil {
@@ -109,8 +115,8 @@ func (c *Client) ask(ctx context.Context, token, text string) (*Answer, error) {
 // fetch runs a statement and collects its records, which the caller releases,
 // also those that come with an error. from becomes the peer of the last call
 // that reached one.
-func fetch(ctx context.Context, conn *flightsql.Client, text string, from *peer.Peer) (*arrow.Schema, []arrow.RecordBatch, error) {
-	info, err := conn.Execute(ctx, text, grpc.WaitForReady(false), grpc.Peer(from))
+func fetch(ctx context.Context, conn *flightsql.Client, text string, values []string, from *peer.Peer) (*arrow.Schema, []arrow.RecordBatch, error) {
+	info, err := execute(ctx, conn, text, values, from)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -132,6 +138,43 @@ func fetch(ctx context.Context, conn *flightsql.Client, text string, from *peer.
 		records = append(records, record)
 	}
 	return reader.Schema(), records, reader.Err()
+}
+
+// execute answers where the answer to a statement can be fetched. Values are
+// bound to a prepared statement, which the enclave keeps nowhere but in its
+// handle.
+func execute(ctx context.Context, conn *flightsql.Client, text string, values []string, from *peer.Peer) (*flight.FlightInfo, error) {
+	if len(values) == 0 {
+		return conn.Execute(ctx, text, grpc.WaitForReady(false), grpc.Peer(from))
+	}
+	statement, err := conn.Prepare(ctx, text, grpc.WaitForReady(false), grpc.Peer(from))
+	if err != nil {
+		return nil, err
+	}
+	fields := make([]arrow.Field, len(values))
+	for i := range values {
+		fields[i] = arrow.Field{Name: fmt.Sprintf("$%d", i+1), Type: arrow.BinaryTypes.String}
+	}
+	b := array.NewRecordBuilder(memory.DefaultAllocator, arrow.NewSchema(fields, nil))
+	defer b.Release()
+	for i, v := range values {
+		b.Field(i).(*array.StringBuilder).Append(v)
+	}
+	row := b.NewRecordBatch()
+	defer row.Release()
+	statement.SetParameters(row)
+	defer statement.SetParameters(nil)
+	return statement.Execute(ctx, grpc.WaitForReady(false), grpc.Peer(from))
+}
+
+// literals are bound texts as the dialect writes them, as they go into the
+// digest of a query.
+func literals(values []string) []string {
+	var all []string
+	for _, v := range values {
+		all = append(all, "'"+strings.ReplaceAll(v, "'", "''")+"'")
+	}
+	return all
 }
 
 func release(records []arrow.RecordBatch) {

@@ -24,6 +24,7 @@ import (
 	"github.com/cloisterhq/cloister/attestation/nsm"
 	"github.com/cloisterhq/cloister/enclave/boot"
 	"github.com/cloisterhq/cloister/enclave/clock"
+	"github.com/cloisterhq/cloister/enclave/counters"
 	"github.com/cloisterhq/cloister/enclave/host"
 	"github.com/cloisterhq/cloister/enclave/identity"
 	"github.com/cloisterhq/cloister/enclave/kms"
@@ -60,7 +61,7 @@ type Config struct {
 	// Transport is vsock. Required.
 	Transport vsock.Transport
 	// Say takes fixed phrases about progress, never data. Optional.
-	Say func(phrase string)
+	Say func(Phrase)
 }
 
 // Enclave is a booted enclave: its bundle is measured, its registers are
@@ -77,6 +78,7 @@ type Enclave struct {
 	kms    *kms.Client
 	cert   tls.Certificate
 	paths  *server.Paths
+	counts *counters.Counters
 	// opened is the state once KMS has released its key.
 	opened atomic.Pointer[state.State]
 }
@@ -88,9 +90,10 @@ func New(ctx context.Context, c Config) (*Enclave, error) {
 		return nil, errors.New("enclave: a device and a transport are needed")
 	}
 	if c.Say == nil {
-		c.Say = func(string) {}
+		c.Say = func(Phrase) {}
 	}
-	e := &Enclave{config: c, device: nsm.NewClient(c.Device), paths: server.NewPaths()}
+	e := &Enclave{config: c, device: nsm.NewClient(c.Device), paths: server.NewPaths(), counts: counters.New()}
+	e.paths.Show(e.counts)
 	var err error
 	if e.host, err = host.New(c.Transport); err != nil {
 		return nil, err
@@ -133,7 +136,7 @@ func (e *Enclave) measure(ctx context.Context) error {
 	if e.bundle.Freshness != bundle.FreshnessNone {
 		return ErrFreshness
 	}
-	e.config.Say("measured the bundle, locked the registers, verified its own evidence")
+	e.config.Say(SayMeasured)
 	return nil
 }
 
@@ -151,13 +154,20 @@ func (e *Enclave) Serve(ctx context.Context) error {
 	}
 	attested := attls.NewServer(e.cert, e.clock.Now, e.evidence, exchangeTimeout)
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return server.ServeIntake(ctx, intake, e.paths) })
-	group.Go(func() error { return server.ServeQueries(ctx, queries, attested, e.paths, e.who) })
+	// On a shared machine every enclave and every process could reach the ports.
+	group.Go(func() error { return server.ServeIntake(ctx, vsock.Only(intake, vsock.HostCID), e.paths) })
+	group.Go(func() error {
+		return server.ServeQueries(ctx, vsock.Only(queries, vsock.HostCID), attested, e.paths, e.who)
+	})
 	group.Go(func() error { return e.unlock(ctx) })
 	group.Go(func() error { return e.keepTime(ctx) })
 	group.Go(func() error {
+		e.counts.Run(ctx)
+		return nil
+	})
+	group.Go(func() error {
 		if err := boot.Heartbeat(ctx, e.config.Transport); err != nil && ctx.Err() == nil {
-			e.config.Say("the parent didn't answer the heartbeat")
+			e.config.Say(SayNoHeartbeat)
 		}
 		return nil
 	})

@@ -3,22 +3,17 @@ package enclave
 import (
 	"context"
 	"encoding/hex"
-	"errors"
-	"fmt"
 	"net"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/cloisterhq/cloister/enclave/audit"
 	"github.com/cloisterhq/cloister/enclave/exec"
 	"github.com/cloisterhq/cloister/enclave/identity"
 	"github.com/cloisterhq/cloister/enclave/ingest"
 	"github.com/cloisterhq/cloister/enclave/keyring"
-	"github.com/cloisterhq/cloister/enclave/kms"
 	"github.com/cloisterhq/cloister/enclave/protect"
 	"github.com/cloisterhq/cloister/enclave/query"
-	"github.com/cloisterhq/cloister/enclave/server"
 	"github.com/cloisterhq/cloister/enclave/sql"
 	"github.com/cloisterhq/cloister/enclave/state"
 	"github.com/cloisterhq/cloister/enclave/store"
@@ -33,14 +28,12 @@ const (
 	keyringSize = 1024
 	// keyringLife is how long a data key is held after KMS released it.
 	keyringLife = 15 * time.Minute
-	// refusedEvery is the pause after KMS refused: its policy may change.
-	refusedEvery = 15 * time.Second
 )
 
 // stateKeys asks KMS for the state data key: only attested calls, under the
 // state KEK that the bundle pins.
 type stateKeys struct {
-	kms     *kms.Client
+	kms     countedKMS
 	arn     string
 	context map[string]string
 }
@@ -60,104 +53,63 @@ func (k stateKeys) Decrypt(ctx context.Context, blob []byte) (secret.Bytes, erro
 func (e *Enclave) unlock(ctx context.Context) error {
 	s, err := e.openState(ctx)
 	if err != nil {
-		return e.stay(ctx, err, "the state can't be opened")
+		return e.stay(ctx, err, SayNoState, "the state can't be opened")
 	}
 	e.opened.Store(s)
-	e.paths.Set(server.Replaying, "")
 	if err := e.open(ctx, s); err != nil {
-		return e.stay(ctx, err, "what was accepted can't be replayed")
+		return e.stay(ctx, err, SayNoReplay, failure(err))
 	}
-	e.config.Say("ready")
+	e.config.Say(SayReady)
 	return nil
 }
 
 // stay keeps the enclave up without paths, so that its evidence and its reason
 // can still be had, until ctx ends.
-func (e *Enclave) stay(ctx context.Context, err error, reason string) error {
+func (e *Enclave) stay(ctx context.Context, err error, phrase Phrase, reason string) error {
 	if ctx.Err() != nil {
 		return nil
 	}
 	e.paths.Shut(reason)
-	e.config.Say("failed: " + reason + ": " + err.Error())
+	e.config.Say(phrase)
+	e.config.Say(Because(err))
 	<-ctx.Done()
 	return nil
-}
-
-// openState tries until KMS and the parent give what is needed. A refusal is
-// shown as such and asked again at a slow pace: a key policy may come to name
-// this release later.
-func (e *Enclave) openState(ctx context.Context) (*state.State, error) {
-	keys := stateKeys{kms: e.kms, arn: e.bundle.KMS.StateKeyARN, context: map[string]string{"deployment": e.bundle.Deployment, "purpose": "state"}}
-	pause := retryFirst
-	for {
-		s, err := state.Open(ctx, state.Config{Objects: e.host, Keys: keys, Deployment: e.bundle.Deployment, Now: e.clock.Now})
-		if err == nil {
-			return s, nil
-		}
-		switch {
-		case errors.Is(err, kms.ErrDenied):
-			e.paths.Set(server.Refused, "the key policy doesn't name this image with this bundle")
-			e.config.Say("KMS refused the state key")
-			pause = refusedEvery
-		case errors.Is(err, state.ErrCorrupt), errors.Is(err, state.ErrFork), ctx.Err() != nil:
-			return nil, err
-		default:
-			e.paths.Set(server.Waiting, "KMS or the parent's store doesn't answer")
-			pause = min(2*pause, retryLast)
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(pause):
-		}
-	}
 }
 
 // open makes the two paths over an open state and replays into them.
 func (e *Enclave) open(ctx context.Context, s *state.State) error {
 	tables := store.New(contracts(e.bundle))
 	keys := keyring.New(keyring.Config{
-		KMS: e.kms, Deployment: e.bundle.Deployment, Dataset: keyOf(e.bundle), Max: keyringSize, TTL: keyringLife, Now: e.clock.Now,
+		KMS: countedKMS{e.kms, e.counts}, Deployment: e.bundle.Deployment, Dataset: keyOf(e.bundle), Max: keyringSize, TTL: keyringLife, Now: e.clock.Now,
 	})
-	in, err := ingest.New(ingest.Config{Bundle: e.bundle, Keys: keys, State: s, Store: tables, Now: e.clock.Now})
+	in, err := ingest.New(ingest.Config{Bundle: e.bundle, Keys: countedKeys{keys, e.counts}, State: s, Store: tables, Now: e.clock.Now})
 	if err != nil {
 		return err
 	}
-	log, err := audit.Open(ctx, audit.Config{Objects: e.host, Sealer: s, Now: e.clock.Now})
+	log, err := e.openLog(ctx, s)
 	if err != nil {
 		return err
 	}
 	if err := e.replay(ctx, s, in); err != nil {
 		return err
 	}
+	turns, memory, err := newTurns(e.bundle.Limits.QueryMemory)
+	if err != nil {
+		return err
+	}
 	runner := query.New(query.Config{
 		Catalog: catalog{e.bundle}, Store: tables, Gate: protect.New(protect.Config{Profile: e.bundle.Profile, Audit: log}),
-		Limits:  exec.Limits{Rows: e.bundle.Limits.MaxResultRows, Memory: e.bundle.Limits.QueryMemory},
+		Limits:  exec.Limits{Rows: e.bundle.Limits.MaxResultRows, Memory: memory},
 		Timeout: time.Duration(e.bundle.Limits.QueryTimeout) * time.Millisecond,
 	})
-	e.paths.Open(in, &answerer{Runner: runner, state: s, bundle: e.bundle})
+	e.paths.Open(countedIntake{in, e.counts}, &desk{
+		answerer: &answerer{Runner: runner, state: s, bundle: e.bundle}, turns: turns, memory: memory, counts: e.counts,
+	})
 	return nil
 }
 
-// replay brings back every accepted envelope in the order of acceptance.
-func (e *Enclave) replay(ctx context.Context, s *state.State, in *ingest.Ingest) error {
-	for _, a := range s.Accepted() {
-		var raw []byte
-		err := retry(ctx, func() error {
-			var err error
-			raw, err = e.host.Get(ctx, "inbox/"+hex.EncodeToString(a.Envelope[:]))
-			return err
-		}, func(err error) bool { return !errors.Is(err, state.ErrNotFound) })
-		if err != nil {
-			return fmt.Errorf("enclave: an accepted envelope: %w", err)
-		}
-		err = retry(ctx, func() error { return in.Replay(ctx, a, raw) }, func(err error) bool { return errors.Is(err, kms.ErrUnavailable) })
-		if err != nil {
-			return fmt.Errorf("enclave: replay: %w", err)
-		}
-	}
-	return nil
-}
+// inboxName is the name under which the gateway keeps an envelope.
+func inboxName(digest [32]byte) string { return "inbox/" + hex.EncodeToString(digest[:]) }
 
 // answerer runs queries and signs what they release.
 type answerer struct {

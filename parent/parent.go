@@ -10,13 +10,16 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cloisterhq/cloister/internal/vsock"
+	"github.com/cloisterhq/cloister/parent/admin"
 	"github.com/cloisterhq/cloister/parent/egress"
 	"github.com/cloisterhq/cloister/parent/gateway"
 	"github.com/cloisterhq/cloister/parent/host"
+	"github.com/cloisterhq/cloister/parent/metrics"
 	"github.com/cloisterhq/cloister/parent/objects"
 	"github.com/cloisterhq/cloister/parent/relay"
 )
@@ -41,6 +44,9 @@ type Config struct {
 	// relay to attested TLS. The host must be named. Required.
 	GatewayAddr  string
 	AttestedAddr string
+	// AdminAddr is the loopback address and port of health and metrics; empty
+	// serves neither.
+	AdminAddr string
 	// EgressAllow lists every host:port that the enclave may reach.
 	EgressAllow []string
 	// Log takes events without data. Required.
@@ -64,6 +70,12 @@ func (c *Config) Check() error {
 		}
 	}
 	if err := egress.Check(c.EgressAllow); err != nil {
+		return fmt.Errorf("parent: %w", err)
+	}
+	if c.AdminAddr == "" {
+		return nil
+	}
+	if err := admin.Check(c.AdminAddr); err != nil {
 		return fmt.Errorf("parent: %w", err)
 	}
 	return nil
@@ -111,25 +123,42 @@ func Run(ctx context.Context, c Config) error {
 	return group.Wait()
 }
 
-// parts are the five services over one store.
+// parts are the services over one store: five, and one that shows them.
 func (c *Config) parts(dir *objects.Dir) []part {
-	return []part{
+	registry := metrics.NewRegistry()
+	registry.Process(time.Now())
+	var (
+		store    = objects.Measure(dir, registry)
+		standing = &gateway.Standing{}
+		served   = host.NewMetrics(registry)
+		reached  = egress.NewMetrics(registry, c.EgressAllow)
+		took     = gateway.NewMetrics(registry)
+		relayed  = relay.NewMetrics(registry)
+	)
+	parts := []part{
 		{"host", c.vsock(vsock.PortHost), func(ctx context.Context, l net.Listener) error {
-			return host.Serve(ctx, l, host.Config{Store: dir, BundleFile: c.BundleFile, CredentialsFile: c.CredentialsFile, Log: c.Log})
+			return host.Serve(ctx, l, host.Config{Store: store, BundleFile: c.BundleFile, CredentialsFile: c.CredentialsFile, Metrics: served, Log: c.Log})
 		}},
 		{"egress", c.vsock(vsock.PortEgress), func(ctx context.Context, l net.Listener) error {
-			return egress.Serve(ctx, l, egress.Config{Allow: c.EgressAllow, Log: c.Log})
+			return egress.Serve(ctx, l, egress.Config{Allow: c.EgressAllow, Metrics: reached, Log: c.Log})
 		}},
 		{"heartbeat", c.vsock(vsock.PortHeartbeat), func(ctx context.Context, l net.Listener) error {
-			return host.ServeHeartbeat(ctx, l, c.Log)
+			return host.ServeHeartbeat(ctx, l, c.Log, served)
 		}},
 		{"gateway", tcp(c.GatewayAddr), func(ctx context.Context, l net.Listener) error {
-			return gateway.Serve(ctx, l, gateway.Config{Store: dir, Dial: c.dial(vsock.PortIngest), Log: c.Log})
+			return gateway.Serve(ctx, l, gateway.Config{Store: store, Dial: c.dial(vsock.PortIngest), Standing: standing, Metrics: took, Log: c.Log})
 		}},
 		{"relay", tcp(c.AttestedAddr), func(ctx context.Context, l net.Listener) error {
-			return relay.Serve(ctx, l, relay.Config{Dial: c.dial(vsock.PortAttested), Log: c.Log})
+			return relay.Serve(ctx, l, relay.Config{Dial: c.dial(vsock.PortAttested), Metrics: relayed, Log: c.Log})
 		}},
 	}
+	if c.AdminAddr != "" {
+		parts = append(parts, part{"admin", tcp(c.AdminAddr), func(ctx context.Context, l net.Listener) error {
+			phase := func() (string, bool) { return standing.Phase(), standing.Ready() }
+			return admin.Serve(ctx, l, admin.Config{Registry: registry, Phase: phase, Log: c.Log})
+		}})
+	}
+	return parts
 }
 
 // vsock listens on a port for the enclave and for nobody else.

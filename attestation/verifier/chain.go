@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/x509"
 	"encoding/asn1"
+	"fmt"
 	"time"
 
 	"github.com/cloisterhq/cloister/attestation"
@@ -19,26 +20,18 @@ type chain struct {
 
 func (c *chain) leaf() *x509.Certificate { return c.path[len(c.path)-1] }
 
-// readChain parses a document's certificates and finds their root among those
-// that are trusted.
+// readChain parses a document's certificates, the root first and the leaf last,
+// holds each against the profile, and finds the root among those that are
+// trusted. A trusted root isn't parsed again: its bytes decide.
 func readChain(d *attestation.Document, roots Roots) (*chain, error) {
-	path, err := readPath(d)
-	if err != nil {
-		return nil, err
-	}
-	root, err := roots.match(path[0])
-	if err != nil {
-		return nil, err
-	}
-	return &chain{path: path, root: root}, nil
-}
-
-// readPath parses the certificates of a document, root first and leaf last,
-// and holds each against the profile, before anything is trusted.
-func readPath(d *attestation.Document) ([]*x509.Certificate, error) {
 	ders := append(d.CABundle(), d.Certificate())
 	path := make([]*x509.Certificate, len(ders))
+	trusted, root := roots.find(ders[0])
 	for i, der := range ders {
+		if i == 0 && trusted != nil {
+			path[0] = trusted
+			continue
+		}
 		c, err := x509.ParseCertificate(der)
 		if err != nil {
 			return nil, attestation.NewError(attestation.BadField, "a certificate isn't well-formed", err)
@@ -48,7 +41,10 @@ func readPath(d *attestation.Document) ([]*x509.Certificate, error) {
 		}
 		path[i] = c
 	}
-	return path, nil
+	if trusted == nil {
+		return nil, refuse(attestation.UntrustedRoot, "the document's root sha256:"+root+" isn't trusted")
+	}
+	return &chain{path: path, root: root}, nil
 }
 
 // checkProfile checks what all certificates of the Nitro PKI have in common:
@@ -133,16 +129,24 @@ func checkLeaf(leaf *x509.Certificate) error {
 func checkValidity(path []*x509.Certificate, t time.Time) error {
 	last := len(path) - 1
 	for i, c := range path {
-		begin, which := c.NotBefore, "a certificate above the leaf"
+		begin := c.NotBefore
 		if i == last {
-			begin, which = begin.Add(-Skew), "the leaf certificate"
+			begin = begin.Add(-Skew)
 		}
 		if t.Before(begin) {
-			return refuse(attestation.NotYetValid, which)
+			return refuse(attestation.NotYetValid, position(i, last))
 		}
 		if t.After(c.NotAfter) {
-			return refuse(attestation.Expired, which)
+			return refuse(attestation.Expired, position(i, last))
 		}
 	}
 	return nil
+}
+
+// position says which certificate of a path it is.
+func position(i, last int) string {
+	if i == last {
+		return "the leaf certificate"
+	}
+	return fmt.Sprintf("certificate %d of %d, counted from the root", i+1, last+1)
 }

@@ -20,6 +20,9 @@ func checkSignature(d *attestation.Document, leaf *x509.Certificate) error {
 		return refuse(attestation.Signature, "the leaf has no ECDSA key")
 	}
 	digest, signature := d.Digest(), d.Signature()
+	if len(signature) != attestation.SignatureSize {
+		return refuse(attestation.Signature, "not 96 bytes")
+	}
 	half := len(signature) / 2
 	r, s := new(big.Int).SetBytes(signature[:half]), new(big.Int).SetBytes(signature[half:])
 	if !ecdsa.Verify(key, digest[:], r, s) {

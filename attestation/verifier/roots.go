@@ -81,7 +81,7 @@ func (r Roots) add(der []byte) error {
 	if err := checkIssuer(c, c, 0); err != nil {
 		return fmt.Errorf("verifier: root certificate: %w", err)
 	}
-	r.byFingerprint[fingerprint(c)] = c
+	r.byFingerprint[fingerprint(der)] = c
 	return nil
 }
 
@@ -120,16 +120,18 @@ func (r Roots) NamedBy(p *policy.Policy) error {
 	return nil
 }
 
-// match answers the fingerprint of the trusted root that equals c byte for byte.
-func (r Roots) match(c *x509.Certificate) (string, error) {
-	got := fingerprint(c)
-	if root, ok := r.byFingerprint[got]; ok && bytes.Equal(root.Raw, c.Raw) {
-		return got, nil
+// find answers the trusted root that equals der byte for byte, nil if there is
+// none, and der's fingerprint.
+func (r Roots) find(der []byte) (*x509.Certificate, string) {
+	got := fingerprint(der)
+	if root, ok := r.byFingerprint[got]; ok && bytes.Equal(root.Raw, der) {
+		return root, got
 	}
-	return "", refuse(attestation.UntrustedRoot, "the document's root sha256:"+got+" isn't trusted")
+	return nil, got
 }
 
-func fingerprint(c *x509.Certificate) string {
-	sum := sha256.Sum256(c.Raw)
+// fingerprint is the SHA-256 of a certificate's DER form.
+func fingerprint(der []byte) string {
+	sum := sha256.Sum256(der)
 	return hex.EncodeToString(sum[:])
 }

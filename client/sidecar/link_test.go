@@ -90,6 +90,7 @@ func TestDownTogether(t *testing.T) {
 		if n := w.refused.Load(); n != 1 {
 			t.Errorf("%d attempts for those who came together", n)
 		}
+		time.Sleep(time.Second)
 		ask()
 		running.Wait()
 		if n := w.refused.Load(); n != 2 {

@@ -20,24 +20,34 @@ const maxPath = 88
 // probing bounds the question whether somebody listens on a socket.
 const probing = time.Second
 
+// mistake is an error of what the caller asked for: client.ErrUsage.
+type mistake struct{ err error }
+
+func (m *mistake) Error() string        { return m.err.Error() }
+func (m *mistake) Unwrap() error        { return m.err }
+func (m *mistake) Is(target error) bool { return target == client.ErrUsage }
+
+// mistakef is fmt.Errorf for mistakes.
+func mistakef(format string, args ...any) error { return &mistake{fmt.Errorf(format, args...)} }
+
 // Loopback listens on host:port. Anything but this machine's loopback
 // addresses is refused: what is behind it is one person's. Every user of the
-// machine can connect, so that Serve needs a password. Errors are ErrUsage.
+// machine can connect, so that Serve needs a password. Errors are client.ErrUsage.
 func Loopback(address string) (net.Listener, error) {
 	name, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %q isn't host:port, such as 127.0.0.1:0", client.ErrUsage, address)
+		return nil, mistakef("%q isn't host:port, such as 127.0.0.1:0", address)
 	}
 	if strings.EqualFold(name, "localhost") {
 		name = "127.0.0.1"
 	}
 	ip, err := netip.ParseAddr(name)
 	if err != nil || !ip.Unmap().IsLoopback() {
-		return nil, fmt.Errorf("%w: %q isn't a loopback address: the proxy is for programs on this machine; use 127.0.0.1 or ::1", client.ErrUsage, name)
+		return nil, mistakef("%q isn't a loopback address: the proxy is for programs on this machine; use 127.0.0.1 or ::1", name)
 	}
 	l, err := net.Listen("tcp", net.JoinHostPort(ip.Unmap().String(), port))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", client.ErrUsage, err)
+		return nil, &mistake{err}
 	}
 	return l, nil
 }
@@ -45,24 +55,24 @@ func Loopback(address string) (net.Listener, error) {
 // Unix listens on a unix socket that only its owner can open. The directory is
 // made when it isn't there, for its owner alone. A socket that nobody listens
 // on any more is replaced. Closing the listener removes the socket. Errors are
-// ErrUsage.
+// client.ErrUsage.
 func Unix(path string) (net.Listener, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", client.ErrUsage, err)
+		return nil, &mistake{err}
 	}
 	if len(path) > maxPath {
-		return nil, fmt.Errorf("%w: %s: the path of a socket has at most %d bytes; give a shorter --socket", client.ErrUsage, path, maxPath)
+		return nil, mistakef("%s: the path of a socket has at most %d bytes; give a shorter --socket", path, maxPath)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("%w: %w", client.ErrUsage, err)
+		return nil, &mistake{err}
 	}
 	if err := vacant(path); err != nil {
 		return nil, err
 	}
 	l, err := bind(path)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", client.ErrUsage, err)
+		return nil, &mistake{err}
 	}
 	return l, nil
 }
@@ -74,17 +84,17 @@ func vacant(path string) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", client.ErrUsage, err)
+		return &mistake{err}
 	}
 	if info.Mode().Type() != os.ModeSocket {
-		return fmt.Errorf("%w: %s is there and isn't a socket", client.ErrUsage, path)
+		return mistakef("%s is there and isn't a socket", path)
 	}
 	conn, err := net.DialTimeout("unix", path, probing)
 	if err != nil {
 		return nil
 	}
 	conn.Close()
-	return fmt.Errorf("%w: another program listens on %s; give another --socket", client.ErrUsage, path)
+	return mistakef("another program listens on %s; give another --socket", path)
 }
 
 // bind makes the socket in a directory that nobody else can enter, gives it

@@ -161,12 +161,15 @@ func (w *world) kill() {
 }
 
 // client is a stock client of the front.
-func (w *world) client(t *testing.T, options ...grpc.DialOption) *flightsql.Client {
+func (w *world) client(t *testing.T) *flightsql.Client {
 	t.Helper()
-	options = append([]grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithContextDialer(w.net.dial),
-	}, options...)
-	c, err := flightsql.NewClientCtx(t.Context(), "passthrough:///"+w.front, nil, nil, options...)
+	return w.clientOf(t, "passthrough:///"+w.front, grpc.WithContextDialer(w.net.dial))
+}
+
+// clientOf is a stock client of another listener.
+func (w *world) clientOf(t *testing.T, target string, options ...grpc.DialOption) *flightsql.Client {
+	t.Helper()
+	c, err := flightsql.NewClientCtx(t.Context(), target, nil, nil, append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -94,7 +94,7 @@ func parseInfo(b []byte) (Info, error) {
 	var i Info
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&i); err != nil {
+	if err := dec.Decode(&i); err != nil || len(bytes.TrimSpace(b[dec.InputOffset():])) > 0 {
 		return Info{}, fmt.Errorf("%w: not a stream's description", ErrDamaged)
 	}
 	if i.Version != version || i.Records < 0 || i.Stream == "" {

@@ -6,9 +6,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
+
+	"google.golang.org/grpc/grpclog"
 
 	"github.com/cloisterhq/cloister/attestation/nsm"
 	"github.com/cloisterhq/cloister/enclave"
@@ -17,12 +21,21 @@ import (
 
 func main() {
 	os.Clearenv()
+	quiet()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "cloister-enclave:", err)
+		say(enclave.SayStopped)
+		say(enclave.Because(err))
 		os.Exit(1)
 	}
+}
+
+// quiet keeps everything but our phrases off the console: gRPC's log, and the
+// stacks of a panic, which hold arguments.
+func quiet() {
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
+	debug.SetTraceback("none")
 }
 
 func run(ctx context.Context) error {
@@ -39,4 +52,4 @@ func run(ctx context.Context) error {
 }
 
 // say prints one of the enclave's fixed phrases on the console.
-func say(phrase string) { fmt.Println("cloister-enclave:", phrase) }
+func say(phrase enclave.Phrase) { fmt.Println("cloister-enclave:", phrase) }

@@ -21,6 +21,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/grpclog"
 
 	"github.com/cloisterhq/cloister/internal/vsock"
 	"github.com/cloisterhq/cloister/parent"
@@ -33,6 +34,8 @@ const (
 )
 
 func main() {
+	// gRPC's own log holds addresses and isn't JSON.
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
@@ -90,12 +93,16 @@ which it measures. The hosts of --egress must cover those of the bundle.
 --gateway speaks gRPC without TLS. Everything on it is sealed or signed, but who
 reaches it can fill the disk and see sizes: keep it on a network of producers.
 
+--admin answers health checks and Prometheus on loopback: counts and phases, no
+names of datasets, producers or people.
+
 Exit codes: 0 stopped by a signal, 1 a part failed, 2 usage.`,
 		Example: `  cloister-parent --dir /var/lib/cloister --bundle bundle.cbor \
     --credentials /run/cloister/credentials.json \
     --egress kms.eu-central-1.amazonaws.com:443 --egress id.example.org:443
   cloister-parent --dir /var/lib/cloister --bundle bundle.cbor \
-    --gateway 10.0.3.7:7400 --attested 10.0.3.7:7443 --enclave-cid 17 --log text`,
+    --gateway 10.0.3.7:7400 --attested 10.0.3.7:7443 --admin 127.0.0.1:7480 \
+    --enclave-cid 17 --log text`,
 		Args: usage(cobra.NoArgs), SilenceUsage: true, SilenceErrors: true,
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
@@ -105,6 +112,7 @@ Exit codes: 0 stopped by a signal, 1 a part failed, 2 usage.`,
 	flags.StringVar(&c.CredentialsFile, "credentials", "", "JSON file with the AWS credentials to hand to the enclave; read at each request")
 	flags.StringVar(&c.GatewayAddr, "gateway", "127.0.0.1:7400", "host:port for producers")
 	flags.StringVar(&c.AttestedAddr, "attested", "127.0.0.1:7443", "host:port of the relay to the enclave's attested TLS")
+	flags.StringVar(&c.AdminAddr, "admin", "", "loopback `address:port` of /healthz, /readyz and /metrics (default: none)")
 	flags.StringArrayVar(&c.EgressAllow, "egress", nil, "`host:port` that the enclave may reach; repeat for more")
 	flags.Uint32Var(&c.EnclaveCID, "enclave-cid", vsock.EnclaveCID, "the enclave's vsock context identifier")
 	form := flags.String("log", "json", "json or text, on stderr")

@@ -131,7 +131,7 @@ func printStatus(cmd *cobra.Command, s *stack.Status) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "  kms\t%s\t%s\n", s.KMS, process(s, stack.KMS))
 	fmt.Fprintf(w, "  issuer\t%s\t%s\n", s.Issuer, process(s, stack.Issuer))
-	fmt.Fprintf(w, "  parent\tgateway %s, attested %s\t%s\n", s.Gateway, s.Attested, process(s, stack.Parent))
+	fmt.Fprintf(w, "  parent\tgateway %s, attested %s, metrics %s/metrics\t%s\n", s.Gateway, s.Attested, s.Admin, process(s, stack.Parent))
 	phase := s.Phase
 	if s.Reason != "" {
 		phase += ": " + s.Reason
@@ -207,4 +207,3 @@ func demoCommand() *cobra.Command {
 	}
 	return cmd
 }
-

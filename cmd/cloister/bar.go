@@ -26,7 +26,7 @@ type bar struct {
 	file  *os.File // the terminal; nil for none
 	color bool
 	drawn time.Time
-	began time.Time // of sending
+	began time.Time // when checking ended
 	away  bool      // the note on the enclave was shown
 }
 
@@ -48,8 +48,8 @@ func (b *bar) show(p client.Progress) {
 		fmt.Fprintln(b.w, "the enclave is away: sealing under the pinned bundle, receipts come later")
 	}
 	now := time.Now()
-	sending := p.Checked == p.Size && p.Summary.Records > 0
-	if sending && b.began.IsZero() {
+	sending := p.Summary.Records > 0
+	if !sending {
 		b.began = now
 	}
 	if b.file == nil || now.Sub(b.drawn) < barPause {

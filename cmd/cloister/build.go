@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 
@@ -15,7 +14,6 @@ import (
 
 	"github.com/cloisterhq/cloister/client"
 	"github.com/cloisterhq/cloister/internal/bundle"
-	"github.com/cloisterhq/cloister/internal/contract/odcs"
 	"github.com/cloisterhq/cloister/internal/deployment"
 )
 
@@ -23,17 +21,11 @@ func bundleCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bundle",
 		Short: "Build and inspect the measured bundle of a deployment",
-		Args:  usage(cobra.NoArgs),
+		Args:  noCommand,
 		RunE:  helpOnly,
 	}
 	cmd.AddCommand(bundleBuildCommand(), bundleInspectCommand())
 	return cmd
-}
-
-// helpOnly is what a command does that only groups others.
-func helpOnly(cmd *cobra.Command, _ []string) error {
-	_ = cmd.Help()
-	return &exitError{code: exitUsage}
 }
 
 func bundleBuildCommand() *cobra.Command {
@@ -126,48 +118,6 @@ func bundleInspectCommand() *cobra.Command {
 		}
 		return nil
 	}
-	return cmd
-}
-
-func contractCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "contract",
-		Short: "Check data contracts",
-		Args:  usage(cobra.NoArgs),
-		RunE:  helpOnly,
-	}
-	lint := &cobra.Command{
-		Use:   "lint FILE...",
-		Short: "Check contracts and say what an analyst may do with each column",
-		Long: `Lint reads Open Data Contract Standard files with Cloister's privacy settings.
-Errors name file, line and column. Exit code 1 when a contract is refused.`,
-		Example: "  cloister contract lint contracts/flchain.yaml",
-		Args:    usage(cobra.MinimumNArgs(1)),
-	}
-	lint.Flags().StringP("output", "o", "table", "table or json")
-	lint.RunE = func(cmd *cobra.Command, args []string) error {
-		form, err := format(cmd, "table", "json")
-		if err != nil {
-			return err
-		}
-		var bad error
-		for _, path := range args {
-			b, err := os.ReadFile(path)
-			if err != nil {
-				return &exitError{exitUsage, err}
-			}
-			c, err := odcs.Read(b, filepath.Base(path))
-			if err != nil {
-				bad = errors.Join(bad, err)
-				continue
-			}
-			if err := describe(cmd, form, c); err != nil {
-				return err
-			}
-		}
-		return bad
-	}
-	cmd.AddCommand(lint)
 	return cmd
 }
 

@@ -2,8 +2,9 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -18,9 +19,9 @@ func datasetsCommand() *cobra.Command {
 		Example: "  cloister datasets\n  cloister datasets -o json",
 		Args:    usage(cobra.NoArgs),
 	}
-	cmd.Flags().StringP("output", "o", "table", "table or json")
+	outputFlag(cmd, "table", "json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		form, err := format(cmd, "table", "json")
+		form, err := dataForm(cmd)
 		if err != nil {
 			return err
 		}
@@ -42,12 +43,13 @@ func datasetsCommand() *cobra.Command {
 			}
 			return writeJSON(cmd.OutOrStdout(), map[string]any{"schema": "cloister.datasets/v1", "deployment": b.Deployment, "datasets": rows})
 		}
-		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "dataset\tversion\tmode\tfloor\tdescription")
+		t := table{right: []bool{3: true}}
+		t.add("dataset", "version", "mode", "floor", "description")
 		for _, d := range b.Datasets {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", printable(d.Contract.Dataset), printable(d.Contract.Version), d.Contract.Mode, d.Contract.Floor, printable(d.Contract.Description))
+			c := &d.Contract
+			t.add(printable(c.Dataset), printable(c.Version), c.Mode.String(), strconv.Itoa(c.Floor), printable(c.Description))
 		}
-		return w.Flush()
+		return t.write(cmd.OutOrStdout())
 	}
 	return cmd
 }
@@ -58,10 +60,12 @@ func describeCommand() *cobra.Command {
 		Short:   "Show a dataset's columns and what queries may do with each",
 		Example: "  cloister describe flchain",
 		Args:    usage(cobra.ExactArgs(1)),
+
+		ValidArgsFunction: datasetNames,
 	}
-	cmd.Flags().StringP("output", "o", "table", "table or json")
+	outputFlag(cmd, "table", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		form, err := format(cmd, "table", "json")
+		form, err := dataForm(cmd)
 		if err != nil {
 			return err
 		}
@@ -91,7 +95,7 @@ func verifiedBundle(cmd *cobra.Command) (*bundle.Bundle, error) {
 	return peer.Bundle, nil
 }
 
-// column is one line of a description. Hidden columns have none.
+// column is one line of a description.
 type column struct {
 	Name     string `json:"name"`
 	Type     string `json:"type"`
@@ -101,14 +105,18 @@ type column struct {
 	Use      string `json:"use"`
 }
 
+func describeField(f *contract.Field) column {
+	return column{f.Name, f.Type.String(), f.Role.String(), f.Required || f.Role == contract.Unit, rules(f), use(f)}
+}
+
+// describe shows what an analyst may know of a contract: hidden columns have no
+// line.
 func describe(cmd *cobra.Command, form string, c *contract.Contract) error {
-	var columns []column
+	columns := []column{}
 	for i := range c.Fields {
-		f := &c.Fields[i]
-		if f.Role == contract.Hidden {
-			continue
+		if f := &c.Fields[i]; f.Role != contract.Hidden {
+			columns = append(columns, describeField(f))
 		}
-		columns = append(columns, column{f.Name, f.Type.String(), f.Role.String(), f.Required, rules(f), use(f)})
 	}
 	if form == "json" {
 		return writeJSON(cmd.OutOrStdout(), map[string]any{
@@ -116,12 +124,16 @@ func describe(cmd *cobra.Command, form string, c *contract.Contract) error {
 		})
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "%s %s, mode %s, groups of at least %d people\n", printable(c.Dataset), printable(c.Version), c.Mode, c.Floor)
-	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "column\ttype\trole\trequired\trules\tuse")
-	for _, col := range columns {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%t\t%s\t%s\n", printable(col.Name), col.Type, col.Role, col.Required, printable(col.Rules), printable(col.Use))
+	return writeColumns(cmd.OutOrStdout(), columns)
+}
+
+func writeColumns(out io.Writer, columns []column) error {
+	t := table{}
+	t.add("column", "type", "role", "required", "use", "rules")
+	for _, c := range columns {
+		t.add(printable(c.Name), c.Type, c.Role, strconv.FormatBool(c.Required), printable(c.Use), printable(c.Rules))
 	}
-	return w.Flush()
+	return t.write(out)
 }
 
 // rules says a field's rules in words.
@@ -151,7 +163,11 @@ func use(f *contract.Field) string {
 		return "GROUP BY, WHERE, COUNT"
 	case contract.Measure:
 		return "SUM, AVG, COUNT"
+	case contract.Restricted:
+		return "none: seen in the catalogue, refused in queries"
+	case contract.Status:
+		return "none: set by the enclave's scope"
 	default:
-		return "none"
+		return "none: unknown to analysts"
 	}
 }

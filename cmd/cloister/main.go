@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -116,18 +117,21 @@ The context file says which deployment to use and what to trust. It is named by
 Exit codes: 0 done, 1 refused, 2 usage, 3 unreachable.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          usage(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_ = cmd.Help()
-			return &exitError{code: exitUsage}
-		},
+		Args:          noCommand,
+		RunE:          helpOnly,
 	}
 	root.PersistentFlags().String("context", "", "context file (default: $CLOISTER_CONTEXT)")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &exitError{exitUsage, fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
 	})
-	root.AddCommand(verifyCommand(), datasetsCommand(), describeCommand(), submitCommand(), receiptsCommand(), queryCommand(),
-		bundleCommand(), contractCommand(), keygenCommand(), versionCommand())
+	root.AddCommand(
+		verifyCommand(), statusCommand(), policyCommand(), kmsCommand(),
+		datasetsCommand(), describeCommand(), queryCommand(), connectCommand(),
+		submitCommand(), receiptsCommand(), keygenCommand(),
+		contractCommand(), bundleCommand(), eifCommand(),
+		versionCommand(),
+	)
+	addCompletion(root)
 	return root
 }
 
@@ -139,6 +143,28 @@ func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// noCommand refuses arguments of a command that only groups others, and names
+// the commands that may have been meant.
+func noCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("unknown command %q", args[0])
+	cmd.SuggestionsMinimumDistance = 2
+	if meant := cmd.SuggestionsFor(args[0]); len(meant) > 0 {
+		text += fmt.Sprintf("; did you mean `%s %s`?", cmd.CommandPath(), strings.Join(meant, "` or `"+cmd.CommandPath()+" "))
+	} else {
+		text += fmt.Sprintf("; see `%s --help`", cmd.CommandPath())
+	}
+	return &exitError{exitUsage, errors.New(text)}
+}
+
+// helpOnly is what a command does that only groups others.
+func helpOnly(cmd *cobra.Command, _ []string) error {
+	_ = cmd.Help()
+	return &exitError{code: exitUsage}
 }
 
 // connect makes a client from the context file.
@@ -159,16 +185,25 @@ func connect(cmd *cobra.Command) (*client.Client, error) {
 	return c, nil
 }
 
-func loadContext(cmd *cobra.Command) (*client.Config, error) {
+// contextPath is the context file that the flag or the environment names.
+func contextPath(cmd *cobra.Command) (string, error) {
 	path, err := cmd.Flags().GetString("context")
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	if path == "" {
 		path = os.Getenv("CLOISTER_CONTEXT")
 	}
 	if path == "" {
-		return nil, &exitError{exitUsage, errors.New("no context file: give --context FILE or set CLOISTER_CONTEXT")}
+		return "", &exitError{exitUsage, errors.New("no context file: give --context FILE or set CLOISTER_CONTEXT")}
+	}
+	return path, nil
+}
+
+func loadContext(cmd *cobra.Command) (*client.Config, error) {
+	path, err := contextPath(cmd)
+	if err != nil {
+		return nil, err
 	}
 	config, err := client.Load(path)
 	if err != nil {

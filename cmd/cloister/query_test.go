@@ -43,16 +43,16 @@ func hostile(e *rig.Served, text string) *answer.Answer {
 func TestTable(t *testing.T) {
 	e := rig.Serve(t)
 	e.Answer = func(text string) (*answer.Answer, []byte, error) { return e.Sign(hostile(e, text)) }
-	code, out, errs := cloister(t, "query", text, "--context", e.Context(t, e.Rig))
+	code, out, errs := cloister(t, "query", text, "-o", "table", "--context", e.Context(t, e.Rig))
 	if code != 0 {
 		t.Fatalf("exit %d: %s", code, errs)
 	}
 	want := []string{
-		`rx                      "n\x1b[2J"  avg    ok     day         at`,
-		`--                      ----------  ---    --     ---         --`,
-		`Lev+5FU                 620         -0.50  true   1970-01-01  1970-01-01T00:00:00Z`,
-		`"\x1b]0;owned\a\tx\ny"  -1          1.00   false  1970-01-02  1970-01-01T00:00:00.000001Z`,
-		`"a\u202eb"              NULL        NULL   NULL   NULL        NULL`,
+		`rx                      "n\x1b[2J"    avg  ok     day         at`,
+		`----------------------  ----------  -----  -----  ----------  ---------------------------`,
+		`Lev+5FU                        620  -0.50  true   1970-01-01  1970-01-01T00:00:00Z`,
+		`"\x1b]0;owned\a\tx\ny"          -1   1.00  false  1970-01-02  1970-01-01T00:00:00.000001Z`,
+		`"a\u202eb"                    NULL   NULL  NULL   NULL        NULL`,
 	}
 	if out != strings.Join(want, "\n")+"\n" {
 		t.Errorf("the table is:\n%s", out)
@@ -127,7 +127,7 @@ func TestExitCodes(t *testing.T) {
 		errs string
 	}{
 		"a refused query":    {[]string{"query", text, "--context", good}, exitRefused, "PQ100_SYNTAX"},
-		"no query":           {[]string{"query", "--context", good}, exitUsage, "query --help"},
+		"no query":           {[]string{"query", "--context", good}, exitUsage, "a statement is needed"},
 		"no context":         {[]string{"query", text}, exitUsage, "CLOISTER_CONTEXT"},
 		"no such context":    {[]string{"query", text, "--context", "none.json"}, exitUsage, "none.json"},
 		"an unknown form":    {[]string{"query", text, "-o", "xml", "--context", good}, exitUsage, "xml"},

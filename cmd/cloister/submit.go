@@ -106,22 +106,26 @@ func stopped(cmd *cobra.Command, c *client.Client, name string, sum *client.Summ
 	case errors.As(err, &input):
 		err = fmt.Errorf("%s: %w", inputName(name), err)
 	case errors.Is(err, context.Canceled):
-		err = fmt.Errorf("interrupted%w", silent{err})
+		err = interrupted{err}
 	}
 	if sum.Sent > 0 {
 		fmt.Fprintln(cmd.ErrOrStderr(), counts(sum))
 	}
-	if sum.Stream != "" && (errors.Is(err, context.Canceled) || errors.Is(err, client.ErrUnreachable)) {
+	resumable := errors.Is(err, context.Canceled) || errors.Is(err, client.ErrUnreachable)
+	switch {
+	case resumable && sum.Stream == "":
+		err = fmt.Errorf("%w; nothing was sealed", err)
+	case resumable:
 		err = fmt.Errorf("%w; what is sealed is kept in %s: the same command with the same input goes on where this one stopped", err, c.SpoolDir())
 	}
 	return err
 }
 
-// silent is an error without words.
-type silent struct{ err error }
+// interrupted is a user's context.Canceled.
+type interrupted struct{ err error }
 
-func (silent) Error() string   { return "" }
-func (s silent) Unwrap() error { return s.err }
+func (interrupted) Error() string   { return "interrupted" }
+func (i interrupted) Unwrap() error { return i.err }
 
 // producerFlags are those of the commands that work with the spool.
 func producerFlags(cmd *cobra.Command) {

@@ -2,13 +2,13 @@ package ingest
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"slices"
 
-	"github.com/cloisterhq/cloister/enclave/record"
+	"github.com/cloisterhq/cloister/enclave/kms"
 	"github.com/cloisterhq/cloister/internal/envelope"
-	"github.com/cloisterhq/cloister/internal/receipt"
 )
 
 // Refusal says that an envelope as a whole can't be accepted, now or later.
@@ -31,28 +31,20 @@ const (
 	ReasonDeployment = "the envelope is for another deployment"
 	ReasonContract   = "the envelope is for another version of the contract"
 	ReasonKey        = "the data key is wrapped by another key than the dataset's"
+	ReasonBlob       = "KMS can't open the data key with this producer's context"
 	ReasonOpen       = "the envelope doesn't open with its data key"
 	ReasonContent    = "the content isn't in a known codec"
 	ReasonConflict   = "the stream has other records under this number"
 )
 
-// ErrReplay says that a stored envelope isn't the one that was accepted.
-var ErrReplay = errors.New("ingest: the stored envelope isn't the accepted one")
+// terms are what an envelope is judged under.
+type terms struct {
+	era    *era
+	signer ed25519.PublicKey
+}
 
-// which says whose envelopes are admitted.
-type which bool
-
-const (
-	current    which = false // producers that may send
-	retiredToo which = true  // also those that could once
-)
-
-// admit checks, in this order, size, form, signature, and the producer's right
-// to deployment, dataset and contract. It asks nobody.
-func (in *Ingest) admit(raw []byte, who which) (*envelope.Authentic, error) {
-	if most := in.config.Bundle.Limits.MaxEnvelope; most > 0 && int64(len(raw)) > most {
-		return nil, &Refusal{ReasonSize}
-	}
+// parse looks at the form alone.
+func parse(raw []byte) (*envelope.Sealed, error) {
 	sealed, err := envelope.Parse(raw)
 	if errors.Is(err, envelope.ErrTooLarge) {
 		return nil, &Refusal{ReasonSize}
@@ -60,22 +52,31 @@ func (in *Ingest) admit(raw []byte, who which) (*envelope.Authentic, error) {
 	if err != nil {
 		return nil, &Refusal{ReasonMalformed}
 	}
+	return sealed, nil
+}
+
+// admit checks, in this order, size, signature, and the producer's right to
+// deployment, dataset and contract. It asks nobody.
+func (in *Ingest) admit(sealed *envelope.Sealed, size int) (*envelope.Authentic, terms, error) {
+	if most := in.config.Bundle.Limits.MaxEnvelope; most > 0 && int64(size) > most {
+		return nil, terms{}, &Refusal{ReasonSize}
+	}
 	claim := sealed.Header()
 	producer, ok := in.config.Bundle.Producer(claim.Producer)
 	if !ok {
-		return nil, &Refusal{ReasonProducer}
+		return nil, terms{}, &Refusal{ReasonProducer}
 	}
 	authentic, err := sealed.Authenticate(producer.Key)
 	if err != nil {
-		return nil, &Refusal{ReasonSignature}
+		return nil, terms{}, &Refusal{ReasonSignature}
 	}
-	if producer.Retired && who == current {
-		return nil, &Refusal{ReasonRetired}
+	if producer.Retired {
+		return nil, terms{}, &Refusal{ReasonRetired}
 	}
 	if err := in.entitled(authentic.Header(), producer.Datasets); err != nil {
-		return nil, err
+		return nil, terms{}, err
 	}
-	return authentic, nil
+	return authentic, terms{in.eras[claim.Dataset], producer.Key}, nil
 }
 
 // entitled compares what a producer signed with what the bundle says.
@@ -99,6 +100,9 @@ func (in *Ingest) entitled(h envelope.Header, datasets []string) error {
 // open asks for the data key and opens the envelope with it.
 func (in *Ingest) open(ctx context.Context, a *envelope.Authentic) (*envelope.Opened, error) {
 	dek, err := in.config.Keys.Open(ctx, a.Header())
+	if errors.Is(err, kms.ErrCiphertext) {
+		return nil, &Refusal{ReasonBlob}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ingest: data key: %w", err)
 	}
@@ -108,13 +112,4 @@ func (in *Ingest) open(ctx context.Context, a *envelope.Authentic) (*envelope.Op
 		return nil, &Refusal{ReasonOpen}
 	}
 	return opened, nil
-}
-
-// decode judges the records by the contract of their dataset.
-func (in *Ingest) decode(o *envelope.Opened) (*record.Batch, *receipt.Report, error) {
-	batch, report, err := record.Decode(o, in.validators[o.Header().Dataset])
-	if err != nil {
-		return nil, nil, &Refusal{ReasonContent}
-	}
-	return batch, report, nil
 }

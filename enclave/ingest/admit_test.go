@@ -2,10 +2,13 @@ package ingest_test
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/cloisterhq/cloister/enclave/ingest"
+	"github.com/cloisterhq/cloister/enclave/kms"
 	"github.com/cloisterhq/cloister/internal/limits"
 )
 
@@ -130,13 +133,40 @@ func TestOpening(t *testing.T) {
 	}
 }
 
+// TestBrokenBlob refuses for good what KMS can never open, and waits for
+// everything else that KMS may say.
+func TestBrokenBlob(t *testing.T) {
+	w := newWorld(t)
+	raw := write(1).raw(t)
+	w.keys.err = fmt.Errorf("keyring: kms: Decrypt: %w (InvalidCiphertextException)", kms.ErrCiphertext)
+	if accepted, err := w.accept(raw); reason(err) != ingest.ReasonBlob || accepted != nil {
+		t.Errorf("got %v", err)
+	}
+	for _, other := range []error{kms.ErrDenied, kms.ErrRefused, kms.ErrUnavailable, kms.ErrAnswer} {
+		w.keys.err = fmt.Errorf("keyring: %w", other)
+		if _, err := w.accept(raw); !errors.Is(err, other) || reason(err) != "" {
+			t.Errorf("%v: got %v", other, err)
+		}
+	}
+	if w.state.Head() != 0 {
+		t.Error("something was accepted")
+	}
+	// Once accepted it can't be refused: the parent would throw it away.
+	w.keys.err = nil
+	w.accepts(raw)
+	w.keys.err = kms.ErrCiphertext
+	if _, err := w.accept(raw); !errors.Is(err, kms.ErrCiphertext) || reason(err) != "" {
+		t.Errorf("the accepted one: %v", err)
+	}
+}
+
 // TestRefusalsAreConstant: what the parent reads of a refusal is one of the
 // phrases, and none of them holds anything of the envelope.
 func TestRefusalsAreConstant(t *testing.T) {
 	seen := map[string]bool{}
 	for _, r := range []string{
 		ingest.ReasonSize, ingest.ReasonMalformed, ingest.ReasonProducer, ingest.ReasonRetired, ingest.ReasonSignature, ingest.ReasonRight,
-		ingest.ReasonDeployment, ingest.ReasonContract, ingest.ReasonKey, ingest.ReasonOpen, ingest.ReasonContent, ingest.ReasonConflict,
+		ingest.ReasonDeployment, ingest.ReasonContract, ingest.ReasonKey, ingest.ReasonBlob, ingest.ReasonOpen, ingest.ReasonContent, ingest.ReasonConflict,
 	} {
 		if r == "" || seen[r] {
 			t.Errorf("%q stands twice or says nothing", r)

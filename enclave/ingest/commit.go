@@ -26,12 +26,13 @@ type outcome struct {
 }
 
 // acceptance says of an envelope what the state keeps.
-func (in *Ingest) acceptance(o *envelope.Opened, r *receipt.Report) state.Acceptance {
+func (in *Ingest) acceptance(o *envelope.Opened, t terms, r *receipt.Report) state.Acceptance {
 	h := o.Header()
 	return state.Acceptance{
 		Envelope: o.Digest(), Dataset: h.Dataset, Producer: h.Producer, Stream: h.Stream, Sequence: h.Sequence,
 		Contract: h.Contract, Content: o.ContentDigest(), Accepted: r.Accepted, Rejected: r.Rejected,
-		Time: in.config.Now().UnixMilli(),
+		Time:  in.config.Now().UnixMilli(),
+		Terms: t.era.digest, Key: h.Wrap.Key, Epoch: h.Wrap.Epoch, Signer: [32]byte(t.signer),
 	}
 }
 
@@ -49,6 +50,9 @@ func (in *Ingest) commit(ctx context.Context, a state.Acceptance, b *record.Batc
 	before, manifest, ok := in.config.State.Lookup(a.Producer, a.Stream, a.Sequence, a.Dataset)
 	switch {
 	case !ok:
+		if err := in.keep(ctx, a); err != nil {
+			return outcome{}, err
+		}
 		in.held = &commitment{a, b}
 		manifest, err := in.finish(ctx)
 		return outcome{acceptance: a, manifest: manifest}, err
@@ -89,11 +93,14 @@ func (in *Ingest) show(b *record.Batch) error {
 }
 
 // restore shows a batch that the state has already.
-func (in *Ingest) restore(ctx context.Context, b *record.Batch) error {
+func (in *Ingest) restore(ctx context.Context, a state.Acceptance, b *record.Batch) error {
 	if err := in.begin(ctx); err != nil {
 		return err
 	}
 	defer in.end()
+	if now := in.eras[a.Dataset]; now.digest == a.Terms {
+		now.kept = true // before the acceptance was
+	}
 	return in.show(b)
 }
 

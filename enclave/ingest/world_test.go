@@ -133,9 +133,14 @@ type ring struct {
 	mu    sync.Mutex
 	given []secret.Bytes
 	err   error
+	// reopened counts keys of envelopes that were accepted before.
+	reopened int
 }
 
-var errKMS = errors.New("KMS doesn't answer")
+var (
+	errKMS  = errors.New("KMS doesn't answer")
+	errWrap = errors.New("another wrap")
+)
 
 func (r *ring) Open(_ context.Context, h envelope.Header) (secret.Bytes, error) {
 	r.mu.Lock()
@@ -148,12 +153,27 @@ func (r *ring) Open(_ context.Context, h envelope.Header) (secret.Bytes, error) 
 	return key, nil
 }
 
+// Reopen demands that the wire says what was recorded.
+func (r *ring) Reopen(ctx context.Context, h envelope.Header, arn string, epoch uint64) (secret.Bytes, error) {
+	if h.Wrap.Key != arn || h.Wrap.Epoch != epoch {
+		return secret.Bytes{}, errWrap
+	}
+	r.mu.Lock()
+	r.reopened++
+	r.mu.Unlock()
+	return r.Open(ctx, h)
+}
+
 // forbidden fails the test when it is asked for anything.
 type forbidden struct{ t testing.TB }
 
 func (f forbidden) Open(context.Context, envelope.Header) (secret.Bytes, error) {
 	f.t.Error("the key service was asked")
 	return secret.Bytes{}, errKMS
+}
+
+func (f forbidden) Reopen(ctx context.Context, h envelope.Header, _ string, _ uint64) (secret.Bytes, error) {
+	return f.Open(ctx, h)
 }
 
 // stateKeys holds the key of the state.
@@ -183,7 +203,7 @@ type memory struct {
 	mu      sync.Mutex
 	objects map[string][]byte
 	quiet   bool
-	fault   func() fault
+	fault   func(name string) fault
 }
 
 func (m *memory) PutIfAbsent(_ context.Context, name string, content []byte) error {
@@ -191,7 +211,7 @@ func (m *memory) PutIfAbsent(_ context.Context, name string, content []byte) err
 	defer m.mu.Unlock()
 	f := none
 	if m.fault != nil {
-		f = m.fault()
+		f = m.fault(name)
 	}
 	m.quiet = f == mute || f == silent
 	if f == before || f == mute {
@@ -235,12 +255,20 @@ func (m *memory) List(_ context.Context, prefix, after string, limit int) ([]str
 	return names, nil
 }
 
-// inject makes every write go wrong in one way, or none.
-func (m *memory) inject(f fault) {
+// inject makes every write of a manifest go wrong in one way, or none.
+func (m *memory) inject(f fault) { m.injectAt("manifest/", f) }
+
+// injectAt makes every write under a prefix go wrong in one way.
+func (m *memory) injectAt(prefix string, f fault) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.quiet = false
-	m.fault = func() fault { return f }
+	m.fault = func(name string) fault {
+		if strings.HasPrefix(name, prefix) {
+			return f
+		}
+		return none
+	}
 }
 
 // tables are the real tables, which may be made to fail.

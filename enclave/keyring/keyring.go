@@ -1,8 +1,9 @@
 // Package keyring opens the data keys of envelopes and holds the ones in use:
 // a bounded number, each for a bounded time, wiped when it goes.
 //
-// It trusts the measured bundle for the KMS key and the epoch of a dataset, and
-// KMS for the rest. Of an envelope's header it believes nothing but the wrapped
+// It trusts the measured bundle for the KMS key and the epoch of a dataset, the
+// state for those of what was accepted under an older bundle, and KMS for the
+// rest. Of an envelope's header it believes nothing but the wrapped
 // key: the encryption context that the key must be bound to is built here, from
 // names that the header was already held against.
 package keyring
@@ -18,8 +19,8 @@ import (
 )
 
 // ErrWrap says that a data key isn't wrapped as the bundle says for its
-// dataset: another KMS key, epoch or deployment, or no dataset of that name.
-// KMS wasn't asked.
+// dataset, or said when the envelope was accepted: another KMS key, epoch or
+// deployment, or no dataset of that name. KMS wasn't asked.
 var ErrWrap = errors.New("keyring: not wrapped by the dataset's key")
 
 // KMS unwraps data keys.
@@ -65,7 +66,26 @@ func New(c Config) *Keyring {
 // It answers ErrWrap, an error of KMS, or that ctx ended.
 func (k *Keyring) Open(ctx context.Context, h envelope.Header) (secret.Bytes, error) {
 	arn, epoch, ok := k.config.Dataset(h.Dataset)
-	if !ok || h.Deployment != k.config.Deployment || h.Wrap.Kind != envelope.WrapKMS || h.Wrap.Key != arn || h.Wrap.Epoch != epoch {
+	if !ok {
+		return secret.Bytes{}, ErrWrap
+	}
+	return k.open(ctx, h, arn, epoch)
+}
+
+// Reopen is Open for an envelope that was accepted while the bundle pinned
+// another key or an older epoch for its dataset. The caller vouches for arn and
+// epoch as the state has them; an epoch that is yet to come is ErrWrap.
+func (k *Keyring) Reopen(ctx context.Context, h envelope.Header, arn string, epoch uint64) (secret.Bytes, error) {
+	_, newest, ok := k.config.Dataset(h.Dataset)
+	if !ok || epoch > newest {
+		return secret.Bytes{}, ErrWrap
+	}
+	return k.open(ctx, h, arn, epoch)
+}
+
+// open answers the data key if it is wrapped under arn in this epoch.
+func (k *Keyring) open(ctx context.Context, h envelope.Header, arn string, epoch uint64) (secret.Bytes, error) {
+	if h.Deployment != k.config.Deployment || h.Wrap.Kind != envelope.WrapKMS || h.Wrap.Key != arn || h.Wrap.Epoch != epoch {
 		return secret.Bytes{}, ErrWrap
 	}
 	encryption := envelope.KMSContext(k.config.Deployment, h.Dataset, h.Producer, epoch)

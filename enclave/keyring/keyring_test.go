@@ -51,6 +51,55 @@ func TestRefusesOtherWraps(t *testing.T) {
 	}
 }
 
+// TestReopen opens what was accepted under an older bundle, with the context of
+// that time and nothing of the wire.
+func TestReopen(t *testing.T) {
+	const before = "arn:aws:kms:eu-central-1:111122223333:key/before"
+	older := header("blob")
+	older.Dataset, older.Wrap.Key, older.Wrap.Epoch = "lung", before, 5
+	v := &vault{}
+	k := newKeyring(t, v, 8, time.Hour)
+	for range 2 { // the second time from the cache
+		key, err := k.Reopen(t.Context(), older, before, 5)
+		if err != nil || !key.Equal(want(older)) {
+			t.Errorf("another key than KMS's: %v", err)
+		}
+	}
+	if v.calls() != 1 || v.asked[0] != `"`+before+`" "dataset"="lung" "deployment"="study" "epoch"="5" "producer"="clinic-a" "purpose"="record" 626c6f62` {
+		t.Errorf("asked %q", v.asked)
+	}
+	// What is accepted today is a case of it.
+	now := header("blob")
+	if key, err := k.Reopen(t.Context(), now, colonKey, 1); err != nil || !key.Equal(want(now)) {
+		t.Errorf("today's: %v", err)
+	}
+	calls := v.calls()
+	for name, c := range map[string]struct {
+		change func(*envelope.Header)
+		arn    string
+		epoch  uint64
+	}{
+		"the wire has another key":    {func(h *envelope.Header) { h.Wrap.Key = lungKey }, before, 5},
+		"the wire has another epoch":  {func(h *envelope.Header) { h.Wrap.Epoch = 4 }, before, 5},
+		"the state has another key":   {func(*envelope.Header) {}, lungKey, 5},
+		"the state has another epoch": {func(*envelope.Header) {}, before, 4},
+		"an epoch to come":            {func(h *envelope.Header) { h.Wrap.Epoch = 8 }, before, 8},
+		"an unknown dataset":          {func(h *envelope.Header) { h.Dataset = "skin" }, before, 5},
+		"another deployment":          {func(h *envelope.Header) { h.Deployment = "other" }, before, 5},
+		"another kind of wrap":        {func(h *envelope.Header) { h.Wrap.Kind = 2 }, before, 5},
+	} {
+		h := older
+		c.change(&h)
+		if key, err := k.Reopen(t.Context(), h, c.arn, c.epoch); !errors.Is(err, keyring.ErrWrap) || key.Len() != 0 || v.calls() != calls {
+			t.Errorf("%s: %v after %d calls", name, err, v.calls())
+		}
+	}
+	// And nothing but Reopen opens it.
+	if _, err := k.Open(t.Context(), older); !errors.Is(err, keyring.ErrWrap) {
+		t.Errorf("as new: %v", err)
+	}
+}
+
 // TestKeysAreApart opens headers that differ in one thing each, and in where one
 // name ends and the next begins.
 func TestKeysAreApart(t *testing.T) {

@@ -17,10 +17,13 @@ var (
 	// ErrDenied says that the key's policy doesn't release it to this enclave
 	// with these credentials. It is final until the policy changes.
 	ErrDenied = errors.New("the key policy denies it")
+	// ErrCiphertext says that KMS can't open the wrapped key, which is damaged or
+	// was wrapped under another KMS key or in another encryption context, or that
+	// it holds a key of another length. It is final for the wrapped key.
+	ErrCiphertext = errors.New("KMS can't open the wrapped key")
 	// ErrRefused says that KMS won't do what was asked, for another reason than
-	// policy: a blob that doesn't open under this encryption context, a key
-	// that is disabled or unknown, a document that KMS doesn't take. It is
-	// final for the call.
+	// policy or the wrapped key: a KMS key that is disabled or unknown, a
+	// document that KMS doesn't take. It is final for the call.
 	ErrRefused = errors.New("KMS refuses it")
 	// ErrUnavailable says that KMS gave no answer, or that something which the
 	// call needs isn't there now. It may succeed later.
@@ -94,6 +97,8 @@ func class(code string) error {
 	switch code {
 	case "AccessDeniedException", "AccessDenied", "NotAuthorized", "UnauthorizedOperation":
 		return ErrDenied
+	case "IncorrectKeyException", "InvalidCiphertextException":
+		return ErrCiphertext
 	case "DependencyTimeoutException", "InternalFailure", "KMSInternalException", "KeyUnavailableException", "ServiceUnavailable":
 		return ErrUnavailable
 	}

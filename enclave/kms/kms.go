@@ -118,14 +118,14 @@ func (c *Client) GenerateDataKey(ctx context.Context, arn string, encryption map
 }
 
 // Decrypt unwraps a data key of 32 bytes that was wrapped under the KMS key arn
-// with this encryption context. A broken blob and another context are both
-// ErrRefused, since KMS doesn't tell them apart. Errors are those of
-// GenerateDataKey.
+// with this encryption context. A broken blob, another context and a key of
+// another length are all ErrCiphertext: none of them ever opens. Other errors
+// are those of GenerateDataKey.
 func (c *Client) Decrypt(ctx context.Context, arn string, encryption map[string]string, blob []byte) (secret.Bytes, error) {
 	if len(blob) == 0 || len(blob) > maxWrapped {
-		return secret.Bytes{}, fmt.Errorf("kms: Decrypt: %w: a wrapped key has 1 to %d bytes", ErrRefused, maxWrapped)
+		return secret.Bytes{}, fmt.Errorf("kms: Decrypt: %w: a wrapped key has 1 to %d bytes", ErrCiphertext, maxWrapped)
 	}
-	return c.call(ctx, "Decrypt", arn, func(ctx context.Context, r *types.RecipientInfo) (reply, error) {
+	key, err := c.call(ctx, "Decrypt", arn, func(ctx context.Context, r *types.RecipientInfo) (reply, error) {
 		out, err := c.api.Decrypt(ctx, &awskms.DecryptInput{
 			KeyId: aws.String(arn), CiphertextBlob: blob, EncryptionContext: encryption, Recipient: r,
 		})
@@ -134,4 +134,9 @@ func (c *Client) Decrypt(ctx context.Context, arn string, encryption map[string]
 		}
 		return reply{keyID: aws.ToString(out.KeyId), plaintext: out.Plaintext, message: out.CiphertextForRecipient}, nil
 	})
+	if errors.Is(err, cms.ErrOpen) {
+		// Whoever may ask KMS for data keys may ask for short and for long ones.
+		err = fmt.Errorf("kms: Decrypt: %w: it holds no key of %d bytes", ErrCiphertext, keySize)
+	}
+	return key, err
 }

@@ -76,9 +76,9 @@ func testRefusals(t *testing.T) {
 		"another bundle":     {otherBundle, arn, study(), wrapped, kms.ErrDenied, "AccessDeniedException"},
 		"another deployment": {good, arn, map[string]string{"deployment": "other", "purpose": "state"}, wrapped, kms.ErrDenied, "AccessDeniedException"},
 		"a foreign root":     {foreign, arn, study(), wrapped, kms.ErrRefused, "ValidationException"},
-		"another context":    {good, arn, context, wrapped, kms.ErrRefused, "InvalidCiphertextException"},
-		"a broken blob":      {good, arn, study(), wrapped[:len(wrapped)-1], kms.ErrRefused, "InvalidCiphertextException"},
-		"another key's blob": {good, another, study(), wrapped, kms.ErrRefused, "IncorrectKeyException"},
+		"another context":    {good, arn, context, wrapped, kms.ErrCiphertext, "InvalidCiphertextException"},
+		"a broken blob":      {good, arn, study(), wrapped[:len(wrapped)-1], kms.ErrCiphertext, "InvalidCiphertextException"},
+		"another key's blob": {good, another, study(), wrapped, kms.ErrCiphertext, "IncorrectKeyException"},
 		"an unknown key":     {good, arn[:len(arn)-1] + "x", study(), wrapped, kms.ErrRefused, "NotFoundException"},
 	} {
 		w.next()
@@ -103,8 +103,12 @@ func testNothingIsSent(t *testing.T) {
 	for name, c := range map[string]struct {
 		arn  string
 		blob []byte
-	}{"no key": {"", []byte{1}}, "no blob": {"arn:aws:kms:x", nil}, "long blob": {"arn:aws:kms:x", make([]byte, 6145)}} {
-		if _, err := client.Decrypt(t.Context(), c.arn, study(), c.blob); !errors.Is(err, kms.ErrRefused) {
+		want error
+	}{
+		"no key":  {"", []byte{1}, kms.ErrRefused},
+		"no blob": {"arn:aws:kms:x", nil, kms.ErrCiphertext}, "long blob": {"arn:aws:kms:x", make([]byte, 6145), kms.ErrCiphertext},
+	} {
+		if _, err := client.Decrypt(t.Context(), c.arn, study(), c.blob); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -113,6 +117,25 @@ func testNothingIsSent(t *testing.T) {
 	}
 	if n := w.calls(); n != 0 || len(e.documents) != 0 {
 		t.Errorf("KMS was asked %d times", n)
+	}
+}
+
+// TestKeysOfOtherLengths asks KMS for what a producer may ask it for too: data
+// keys that no envelope can be sealed with. They never open, and it says so.
+func TestKeysOfOtherLengths(t *testing.T) { synctest.Test(t, testKeysOfOtherLengths) }
+
+func testKeysOfOtherLengths(t *testing.T) {
+	w := newWorld(t)
+	e := w.boot("", "bundle")
+	arn := w.create(e.release)
+	client := w.client(e)
+	for _, size := range []int32{1, 16, 31, 33, 47, 48, 64} {
+		blob := w.wrapped(e, arn, size)
+		w.next()
+		key, err := client.Decrypt(t.Context(), arn, study(), blob)
+		if !errors.Is(err, kms.ErrCiphertext) || errors.Is(err, kms.ErrAnswer) || key.Len() != 0 || w.calls() != 1 {
+			t.Errorf("%d bytes: %v after %d calls", size, err, w.calls())
+		}
 	}
 }
 

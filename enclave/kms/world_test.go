@@ -3,6 +3,9 @@ package kms_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/cloisterhq/cloister/attestation/nsm"
 	"github.com/cloisterhq/cloister/attestation/verifier"
@@ -97,11 +101,47 @@ func (w *world) calls() int {
 	return bytes.Count(w.events.Bytes(), []byte("\n"))
 }
 
-// ownerSigner signs with the enclave's time too.
-type ownerSigner struct{ *v4.Signer }
+// clockSigner signs with the enclave's time too.
+type clockSigner struct{ *v4.Signer }
 
-func (s ownerSigner) SignHTTP(ctx context.Context, c aws.Credentials, r *http.Request, hash, service, region string, _ time.Time, o ...func(*v4.SignerOptions)) error {
+func (s clockSigner) SignHTTP(ctx context.Context, c aws.Credentials, r *http.Request, hash, service, region string, _ time.Time, o ...func(*v4.SignerOptions)) error {
 	return s.Signer.SignHTTP(ctx, c, r, hash, service, region, now(), o...)
+}
+
+// api is the SDK's client with somebody's credentials.
+func (w *world) api(id, secret, token string) *awskms.Client {
+	return awskms.New(awskms.Options{
+		Region: region, BaseEndpoint: aws.String(w.server.URL), HTTPClient: w.server.Client(), Retryer: aws.NopRetryer{}, DisableClockSkewCorrection: true,
+		HTTPSignerV4: clockSigner{v4.NewSigner()},
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: id, SecretAccessKey: secret, SessionToken: token}, nil
+		}),
+	})
+}
+
+// wrapped answers the wrapped form of a data key of any length.
+func (w *world) wrapped(e *enclave, arn string, size int32) []byte {
+	w.t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	public, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	document, err := e.attest(w.t.Context(), public)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	out, err := w.api("AKIAHOST", "host's", "token").GenerateDataKey(w.t.Context(), &awskms.GenerateDataKeyInput{
+		KeyId: aws.String(arn), NumberOfBytes: aws.Int32(size), EncryptionContext: study(),
+		Recipient: &types.RecipientInfo{AttestationDocument: document, KeyEncryptionAlgorithm: types.KeyEncryptionMechanismRsaesOaepSha256},
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return out.CiphertextBlob
 }
 
 // create makes a KMS key for releases of the deployment "study".
@@ -115,14 +155,7 @@ func (w *world) create(releases ...keypolicy.Release) string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	api := awskms.New(awskms.Options{
-		Region: region, BaseEndpoint: aws.String(w.server.URL), HTTPClient: w.server.Client(), Retryer: aws.NopRetryer{}, DisableClockSkewCorrection: true,
-		HTTPSignerV4: ownerSigner{v4.NewSigner()},
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: "AKIAOWNER", SecretAccessKey: "owner's"}, nil
-		}),
-	})
-	out, err := api.CreateKey(w.t.Context(), &awskms.CreateKeyInput{Policy: aws.String(string(text))})
+	out, err := w.api("AKIAOWNER", "owner's", "").CreateKey(w.t.Context(), &awskms.CreateKeyInput{Policy: aws.String(string(text))})
 	if err != nil {
 		w.t.Fatal(err)
 	}

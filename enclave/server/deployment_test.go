@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"crypto/ed25519"
 	"fmt"
 	"io"
 	"net"
@@ -131,6 +132,11 @@ func (d *deployed) Query(ctx context.Context, who *identity.Principal, text stri
 // Tables answers as the enclave does.
 func (d *deployed) Tables(who *identity.Principal) []*contract.Contract {
 	return slices.DeleteFunc(slices.Clone(d.contracts), func(c *contract.Contract) bool { return who.May(identity.Query, c.Dataset) != nil })
+}
+
+// verify checks an answer's signature by the service key.
+func (d *deployed) verify(a *answer.Answer, signature []byte) error {
+	return answer.Verify(a, signature, d.Service.Public().(ed25519.PublicKey))
 }
 
 // outcomes are the audited decisions so far.

@@ -12,6 +12,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/cloisterhq/cloister/enclave/identity"
+	"github.com/cloisterhq/cloister/internal/admission"
+	"github.com/cloisterhq/cloister/internal/admission/grpcform"
 	"github.com/cloisterhq/cloister/internal/limits"
 )
 
@@ -25,7 +27,17 @@ type Authenticator interface {
 
 // door lets in calls of people whose token is good, and no others: whatever
 // stands behind it is called by somebody.
-type door struct{ who Authenticator }
+type door struct {
+	who Authenticator
+	// callers are the requests of people, a bounded number of each.
+	callers *admission.Pool
+}
+
+func newDoor(who Authenticator) *door {
+	return &door{who, admission.New(admission.Config{
+		Permits: limits.AttestedRequests, PerKey: limits.AttestedRequestsPerPrincipal, Retry: limits.Retry,
+	})}
+}
 
 // caller is the key of the principal in the context of a call.
 type caller struct{}
@@ -75,6 +87,11 @@ func (d *door) enter(ctx context.Context) (context.Context, error) {
 	if err != nil {
 		return nil, identityStatus(err)
 	}
+	permit, err := d.callers.Try(who.Issuer()+"\x00"+who.Subject(), 0)
+	if err != nil {
+		return nil, grpcform.Status(whoQueries, err)
+	}
+	context.AfterFunc(ctx, permit.Release)
 	return context.WithValue(ctx, caller{}, who), nil
 }
 

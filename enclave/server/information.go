@@ -85,7 +85,7 @@ func dialectInformation() map[flightsql.SqlInfo]any {
 		flightsql.SqlInfoSchemaTerm:                                    "schema",
 		flightsql.SqlInfoCatalogTerm:                                   "catalog",
 		flightsql.SqlInfoProcedureTerm:                                 "procedure",
-		flightsql.SqlInfoDefaultTransactionIsolation:                   int32(isolationNone),
+		flightsql.SqlInfoDefaultTransactionIsolation:                   int64(isolationNone), // JDBC's driver reads no int32 here
 		flightsql.SqlInfoSupportedTransactionsIsolationlevels:          int32(isolationNoneBit),
 		flightsql.SqlInfoSupportedResultSetTypes:                       int32(forwardOnly),
 		flightsql.SqlInfoSupportedConcurrenciesForResultSetForwardOnly: int32(readOnly),

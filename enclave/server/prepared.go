@@ -17,6 +17,7 @@ import (
 
 	"github.com/cloisterhq/cloister/enclave/query"
 	"github.com/cloisterhq/cloister/enclave/server/binding"
+	"github.com/cloisterhq/cloister/internal/contract"
 )
 
 // maxMessages bounds the messages that carry values: a schema, a dictionary for
@@ -53,11 +54,16 @@ func (q *queries) prepare(ctx context.Context, text string) (*query.Description,
 	return d, schema, err
 }
 
-// parameterSchema has a field for each placeholder, named by its number.
+// parameterSchema has a field for each placeholder, named by its number. An
+// instant is one in milliseconds: JDBC's driver writes those whatever the unit.
+// What is bound may be of any type that fits.
 func parameterSchema(d *query.Description) *arrow.Schema {
 	fields := make([]arrow.Field, len(d.Placeholders))
 	for i, p := range d.Placeholders {
 		fields[i] = arrow.Field{Name: "$" + strconv.Itoa(i+1), Type: arrowType(p.Type, p.Scale), Nullable: true}
+		if p.Type == contract.Timestamp {
+			fields[i].Type = arrow.FixedWidthTypes.Timestamp_ms
+		}
 	}
 	return arrow.NewSchema(fields, nil)
 }

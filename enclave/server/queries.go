@@ -61,8 +61,8 @@ func (q *queries) querier() (Querier, error) {
 	return open.querier, nil
 }
 
-// GetFlightInfoStatement checks a statement and answers its ticket, with the
-// answer's schema. Nothing is charged until the ticket is presented.
+// GetFlightInfoStatement checks a statement and answers its ticket. Nothing is
+// charged until the ticket is presented.
 func (q *queries) GetFlightInfoStatement(ctx context.Context, cmd flightsql.StatementQuery, desc *flight.FlightDescriptor) (*flight.FlightInfo, error) {
 	if len(cmd.GetTransactionId()) > 0 {
 		return nil, errReadOnly
@@ -138,17 +138,19 @@ func schemaOf(d *query.Description) (*arrow.Schema, error) {
 	return schema, nil
 }
 
-// info answers the ticket of a statement that would be answered.
+// info answers the ticket of a statement that would be answered. The schema
+// isn't in it: ADBC's drivers show that one in place of the answer's, whose
+// metadata says what the answer is worth and has the signature. GetSchema and a
+// prepared statement tell it before.
 func (q *queries) info(ctx context.Context, s statement, desc *flight.FlightDescriptor) (*flight.FlightInfo, error) {
-	schema, err := q.check(ctx, s)
-	if err != nil {
+	if _, err := q.check(ctx, s); err != nil {
 		return nil, err
 	}
 	ticket, err := flightsql.CreateStatementQueryTicket(s.named().write())
 	if err != nil {
 		return nil, status.Error(codes.Internal, "the query can't be made into a ticket")
 	}
-	return newInfo(desc, schema, ticket), nil
+	return newInfo(desc, nil, ticket), nil
 }
 
 func (q *queries) schema(ctx context.Context, s statement) (*flight.SchemaResult, error) {
@@ -159,11 +161,15 @@ func (q *queries) schema(ctx context.Context, s statement) (*flight.SchemaResult
 	return &flight.SchemaResult{Schema: flight.SerializeSchema(schema, memory.DefaultAllocator)}, nil
 }
 
-// newInfo answers a FlightInfo of one endpoint. It names no location, so that
-// clients stay on the connection whose evidence was judged.
+// newInfo answers a FlightInfo of one endpoint; schema may be nil. It names no
+// location, so that clients stay on the connection whose evidence was judged.
 func newInfo(desc *flight.FlightDescriptor, schema *arrow.Schema, ticket []byte) *flight.FlightInfo {
+	var serialized []byte
+	if schema != nil {
+		serialized = flight.SerializeSchema(schema, memory.DefaultAllocator)
+	}
 	return &flight.FlightInfo{
-		Schema:           flight.SerializeSchema(schema, memory.DefaultAllocator),
+		Schema:           serialized,
 		FlightDescriptor: desc,
 		Endpoint:         []*flight.FlightEndpoint{{Ticket: &flight.Ticket{Ticket: ticket}}},
 		TotalRecords:     -1,

@@ -17,9 +17,14 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
+	"github.com/cloisterhq/cloister/enclave/counters"
+	"github.com/cloisterhq/cloister/internal/admission"
+	"github.com/cloisterhq/cloister/internal/admission/grpcform"
 	"github.com/cloisterhq/cloister/internal/limits"
 	cloisterv1 "github.com/cloisterhq/cloister/proto/cloister/v1"
 )
@@ -42,8 +47,6 @@ const (
 )
 
 const (
-	// maxStreams bounds concurrent requests on one connection.
-	maxStreams = 64
 	// maxHeaders bounds the headers of a request, in bytes: a token and little
 	// else.
 	maxHeaders = 2 * limits.Token
@@ -64,8 +67,11 @@ var errLocked = status.Error(codes.Unavailable, "the enclave has no keys yet; tr
 // Paths are the two walks that the servers serve. They are closed until the
 // state is open and replayed.
 type Paths struct {
-	open  atomic.Pointer[walks]
-	phase atomic.Pointer[state]
+	open   atomic.Pointer[walks]
+	phase  atomic.Pointer[state]
+	counts atomic.Pointer[counters.Counters]
+	// probes is gRPC's health service; it follows the phase.
+	probes *health.Server
 }
 
 type walks struct {
@@ -80,13 +86,26 @@ type state struct {
 
 // NewPaths makes closed paths in phase Waiting.
 func NewPaths() *Paths {
-	p := &Paths{}
+	p := &Paths{probes: health.NewServer()}
 	p.Set(Waiting, "")
 	return p
 }
 
 // Set changes the phase; reason is a constant phrase.
-func (p *Paths) Set(phase Phase, reason string) { p.phase.Store(&state{phase, reason}) }
+func (p *Paths) Set(phase Phase, reason string) {
+	p.phase.Store(&state{phase, reason})
+	serving := healthv1.HealthCheckResponse_NOT_SERVING
+	if phase == Ready {
+		serving = healthv1.HealthCheckResponse_SERVING
+	}
+	for _, service := range []string{"", cloisterv1.Intake_ServiceDesc.ServiceName} {
+		p.probes.SetServingStatus(service, serving)
+	}
+}
+
+// Show gives the parent a coarse picture of these counters; without it the
+// picture is of zeros.
+func (p *Paths) Show(c *counters.Counters) { p.counts.Store(c) }
 
 // Phase answers the phase and why it isn't Ready.
 func (p *Paths) Phase() (Phase, string) {
@@ -108,9 +127,12 @@ func (p *Paths) Shut(reason string) {
 
 // ServeIntake serves the record path until ctx ends.
 func ServeIntake(ctx context.Context, listener net.Listener, paths *Paths) error {
-	server := grpc.NewServer(options(insecure.NewCredentials(), limits.Message)...)
-	cloisterv1.RegisterIntakeServer(server, &intake{paths: paths})
-	return serve(ctx, server, listener)
+	in := newIntake(paths)
+	gate := grpcform.Gate{Who: whoIntake, Pool: in.pool, Timeout: limits.Reading}
+	server := grpc.NewServer(append(options(insecure.NewCredentials(), limits.Message), gate.Options()...)...)
+	cloisterv1.RegisterIntakeServer(server, in)
+	healthv1.RegisterHealthServer(server, paths.probes)
+	return serve(ctx, server, listener, limits.IntakeConnections)
 }
 
 // ServeQueries serves Arrow Flight SQL over attested TLS until ctx ends.
@@ -119,12 +141,14 @@ func ServeQueries(ctx context.Context, listener net.Listener, attested credentia
 	if err != nil {
 		return fmt.Errorf("server: %w", err)
 	}
-	door := &door{who: who}
-	server := grpc.NewServer(slices.Concat(options(attested, maxRequest), door.options(), []grpc.ServerOption{
+	door := newDoor(who)
+	requests := admission.New(admission.Config{Permits: limits.AttestedRequests, Retry: limits.Retry})
+	gate := grpcform.Gate{Who: whoQueries, Pool: func(string) *admission.Pool { return requests }, Timeout: limits.Reading}
+	server := grpc.NewServer(slices.Concat(options(attested, maxRequest), door.options(), gate.Options(), []grpc.ServerOption{
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: connectionAge, MaxConnectionIdle: idleAge}),
 	})...)
 	flight.RegisterFlightServiceServer(server, newFront(q))
-	return serve(ctx, server, listener)
+	return serve(ctx, server, listener, limits.AttestedConnections)
 }
 
 // options bound what a caller may send before anybody knows who it is; request
@@ -136,14 +160,16 @@ func options(creds credentials.TransportCredentials, request int) []grpc.ServerO
 		grpc.MaxSendMsgSize(limits.Message),
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.ConnectionTimeout(beginning),
-		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxConcurrentStreams(limits.Streams),
 	}
 }
 
-func serve(ctx context.Context, server *grpc.Server, listener net.Listener) error {
+// serve serves at most so many connections at once, until ctx ends.
+func serve(ctx context.Context, server *grpc.Server, listener net.Listener, connections int) error {
 	stop := context.AfterFunc(ctx, server.Stop)
 	defer stop()
-	if err := server.Serve(ending{listener, ctx}); err != nil && ctx.Err() == nil {
+	places := admission.New(admission.Config{Permits: connections})
+	if err := server.Serve(ending{admission.Listen(listener, places), ctx}); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("server: %w", err)
 	}
 	return nil

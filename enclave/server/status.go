@@ -15,10 +15,15 @@ import (
 	"github.com/cloisterhq/cloister/enclave/exec"
 	"github.com/cloisterhq/cloister/enclave/identity"
 	"github.com/cloisterhq/cloister/enclave/sql"
+	"github.com/cloisterhq/cloister/internal/admission"
+	"github.com/cloisterhq/cloister/internal/admission/grpcform"
 )
 
 // domain is that of every ErrorInfo.
 const domain = "cloister/query"
+
+// whoQueries begins the phrases with which the query path turns requests away.
+const whoQueries = "the enclave's query path"
 
 // errReadOnly refuses everything that would change something.
 var errReadOnly = status.Error(codes.FailedPrecondition,
@@ -28,8 +33,13 @@ var errReadOnly = status.Error(codes.FailedPrecondition,
 // its violations; whatever else went wrong after data was touched is opaque.
 // Clients show the message alone, so its first line says code, rule and fix.
 func queryStatus(err error) error {
-	var refusal *sql.Refusal
+	var (
+		refusal *sql.Refusal
+		full    *admission.Full
+	)
 	switch {
+	case errors.As(err, &full):
+		return grpcform.Status(whoQueries, full)
 	case errors.As(err, &refusal):
 		return refusalStatus(refusal)
 	case errors.Is(err, identity.ErrNotAllowed):

@@ -3,6 +3,8 @@ package sql
 import (
 	"strconv"
 	"strings"
+
+	"github.com/cloisterhq/cloister/internal/contract"
 )
 
 // maxParameters is the largest number of bound values.
@@ -95,6 +97,12 @@ func (b *binder) resolve(n *node, want Placeholder) (node, bool) {
 		p = b.parameters[i-1]
 	default:
 		return node{}, false
+	}
+	if number := want.Type == contract.Integer || want.Type == contract.Number; number && p.kind == nodeString {
+		// Some clients bind everything as text.
+		if _, ok := numeral(p.text); ok {
+			p.kind = nodeNumber
+		}
 	}
 	return node{kind: p.kind, at: n.at, text: p.text}, true
 }

@@ -120,7 +120,7 @@ func readManifest(dek secret.Bytes, deployment string, number uint64, previous [
 
 // check says what can't be an acceptance, whoever wrote it.
 func (a *Acceptance) check() error {
-	if a.Dataset == "" || a.Producer == "" || a.Stream == "" || a.Accepted < 0 || a.Rejected < 0 ||
+	if a.Dataset == "" || a.Producer == "" || a.Stream == "" || a.Key == "" || a.Accepted < 0 || a.Rejected < 0 ||
 		a.Accepted > limits.BatchRows || a.Rejected > limits.BatchRows-a.Accepted {
 		return fmt.Errorf("state: not an acceptance of 0 to %d records of a stream", limits.BatchRows)
 	}

@@ -70,7 +70,8 @@ type Config struct {
 	Now func() time.Time
 }
 
-// Acceptance is what the chain says of one accepted envelope.
+// Acceptance is what the chain says of one accepted envelope: all that it takes
+// to open and judge it again as it was, whatever bundle is in force by then.
 type Acceptance struct {
 	// Envelope is the SHA-256 of the envelope, its name in the inbox.
 	Envelope [32]byte `cbor:"1,keyasint"`
@@ -89,6 +90,14 @@ type Acceptance struct {
 	Rejected int `cbor:"9,keyasint"`
 	// Time of acceptance, in milliseconds since the epoch.
 	Time int64 `cbor:"10,keyasint"`
+	// Terms names the contract that the records were judged by, see KeepContract.
+	Terms [32]byte `cbor:"11,keyasint"`
+	// Key is the ARN of the KMS key that wraps the data key, and Epoch its epoch,
+	// as the bundle pinned them at the time.
+	Key   string `cbor:"12,keyasint"`
+	Epoch uint64 `cbor:"13,keyasint"`
+	// Signer is the producer's Ed25519 public key at the time.
+	Signer [32]byte `cbor:"14,keyasint"`
 }
 
 // slot is what is accepted once.

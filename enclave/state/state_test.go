@@ -102,6 +102,7 @@ func TestAppendRefuses(t *testing.T) {
 		"no dataset":    func(a *state.Acceptance) { a.Dataset = "" },
 		"no producer":   func(a *state.Acceptance) { a.Producer = "" },
 		"no stream":     func(a *state.Acceptance) { a.Stream = "" },
+		"no key":        func(a *state.Acceptance) { a.Key = "" },
 		"accepted < 0":  func(a *state.Acceptance) { a.Accepted = -1 },
 		"rejected < 0":  func(a *state.Acceptance) { a.Rejected = -1 },
 		"too many":      func(a *state.Acceptance) { a.Accepted, a.Rejected = limits.BatchRows, 1 },

@@ -180,6 +180,7 @@ func acceptance(n int) state.Acceptance {
 		Envelope: sha256.Sum256(fmt.Appendf(nil, "envelope %d", n)), Content: sha256.Sum256(fmt.Appendf(nil, "content %d", n)),
 		Dataset: canary + "-dataset", Producer: canary + "-producer", Stream: canary + "-stream", Sequence: uint64(n),
 		Contract: "1.0.0", Accepted: n, Rejected: 2 * n, Time: begin.UnixMilli() + int64(n),
+		Terms: sha256.Sum256([]byte("contract")), Key: canary + "-key", Epoch: 3, Signer: [32]byte{7},
 	}
 }
 

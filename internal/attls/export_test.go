@@ -9,9 +9,3 @@ var (
 	ErrMessage    = errMessage
 	ErrBusy       = errBusy
 )
-
-// The bounds of a server.
-const (
-	MaxExchanges = maxExchanges
-	MaxAttesting = maxAttesting
-)

@@ -10,16 +10,8 @@ import (
 	"net"
 	"time"
 
+	"github.com/cloisterhq/cloister/internal/admission"
 	"github.com/cloisterhq/cloister/internal/limits"
-)
-
-const (
-	// maxExchanges bounds the exchanges in flight. More are turned away at
-	// once, so that strangers queue neither work nor memory without bound.
-	maxExchanges = 64
-	// maxAttesting bounds the exchanges that ask for a document at the same
-	// time: the security module is serial, and others need it too.
-	maxAttesting = 4
 )
 
 // errBusy says that too many exchanges are in flight.
@@ -36,8 +28,11 @@ type server struct {
 	err     error // of the certificate; answered to every exchange
 	attest  Attest
 	timeout time.Duration
-	// exchanges and attesting are permits: who puts a token in may go on.
-	exchanges, attesting chan struct{}
+	// exchanges are in flight. More are turned away at once, so that strangers
+	// queue neither work nor memory without bound.
+	exchanges *admission.Pool
+	// attesting are those of them that ask for a document at the same time.
+	attesting *admission.Pool
 }
 
 func newServer(cert tls.Certificate, now func() time.Time, attest Attest, timeout time.Duration) *server {
@@ -51,8 +46,8 @@ func newServer(cert tls.Certificate, now func() time.Time, attest Attest, timeou
 			Time:                   now,
 		},
 		attest: attest, timeout: timeout,
-		exchanges: make(chan struct{}, maxExchanges),
-		attesting: make(chan struct{}, maxAttesting),
+		exchanges: admission.New(admission.Config{Permits: limits.Exchanges}),
+		attesting: admission.New(admission.Config{Permits: limits.Attesting, Queue: limits.Exchanges}),
 	}
 	if len(cert.Certificate) == 0 {
 		s.err = errors.New("attls: the server has no certificate")
@@ -70,13 +65,12 @@ func newServer(cert tls.Certificate, now func() time.Time, attest Attest, timeou
 // accept serves one exchange on conn and answers the secured connection. It
 // closes conn unless it succeeds.
 func (s *server) accept(ctx context.Context, conn net.Conn) (net.Conn, error) {
-	select {
-	case s.exchanges <- struct{}{}:
-		defer func() { <-s.exchanges }()
-	default:
+	permit, err := s.exchanges.Try("", 0)
+	if err != nil {
 		conn.Close()
 		return nil, errBusy
 	}
+	defer permit.Release()
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	secured := tls.Server(conn, s.tls)
@@ -122,11 +116,10 @@ func (s *server) exchange(ctx context.Context, conn *tls.Conn) error {
 
 // evidence waits for its turn at the security module, but not past ctx.
 func (s *server) evidence(ctx context.Context, nonce []byte) (Evidence, error) {
-	select {
-	case s.attesting <- struct{}{}:
-		defer func() { <-s.attesting }()
-		return s.attest(ctx, nonce, s.spki)
-	case <-ctx.Done():
-		return Evidence{}, ctx.Err()
+	permit, err := s.attesting.Acquire(ctx, "", 0)
+	if err != nil {
+		return Evidence{}, err
 	}
+	defer permit.Release()
+	return s.attest(ctx, nonce, s.spki)
 }

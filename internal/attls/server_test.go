@@ -332,7 +332,7 @@ func TestPermits(t *testing.T) {
 		for round := range 2 {
 			var all []<-chan accepted
 			var ends []net.Conn
-			for range attls.MaxExchanges {
+			for range limits.Exchanges {
 				near, far := net.Pipe()
 				all, ends = append(all, accept(server, far)), append(ends, near)
 				go func() { _, _ = tls.Client(near, clientTLS()).Write(request) }()
@@ -353,8 +353,8 @@ func TestPermits(t *testing.T) {
 			}
 		}
 	})
-	if n := most.Load(); n != attls.MaxAttesting {
-		t.Errorf("%d at the module at once, not %d", n, attls.MaxAttesting)
+	if n := most.Load(); n != limits.Attesting {
+		t.Errorf("%d at the module at once, not %d", n, limits.Attesting)
 	}
 }
 

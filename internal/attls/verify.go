@@ -27,11 +27,11 @@ func (c Config) verify(message, nonce []byte, spki [32]byte) (*Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkBinding(result.Document(), evidence.binding(spki)); err != nil {
+	if err := evidence.CheckBinding(result.Document(), spki); err != nil {
 		return nil, err
 	}
 	result.Note(verifier.CheckBinding, "the document vouches for this connection's key and for what came with it")
-	b, err := openBundle(result, evidence.Bundle)
+	b, err := evidence.OpenBundle(result.Document(), result.Environment())
 	if err != nil {
 		return nil, err
 	}
@@ -51,29 +51,33 @@ func (e Evidence) binding(spki [32]byte) Binding {
 	}
 }
 
-// checkBinding compares in full and in constant time.
-func checkBinding(d *attestation.Document, b Binding) error {
-	want := b.UserData()
+// CheckBinding demands that a document commits to a connection's key, of which
+// spki is the SHA-256, and to what came with the document. It compares in full
+// and in constant time. The document must be authentic. Refusals are
+// *attestation.Error of the class Binding.
+func (e Evidence) CheckBinding(d *attestation.Document, spki [32]byte) error {
+	want := e.binding(spki).UserData()
 	if subtle.ConstantTimeCompare(d.UserData(), want[:]) != 1 {
 		return attestation.NewError(attestation.Binding, "the document doesn't vouch for this connection's key and what came with it", nil)
 	}
 	return nil
 }
 
-// openBundle reads the bundle once PCR16 has vouched for it, and checks that
-// its profile goes with the root that the document was signed under. A policy
-// that doesn't name PCR16 changes nothing here.
-func openBundle(r *verifier.Result, raw []byte) (*bundle.Bundle, error) {
-	want := bundle.PCR16(raw)
-	got, ok := r.Document().PCR(policy.BundlePCR)
+// OpenBundle reads the bundle once PCR16 of an authentic document has vouched
+// for it, and checks that its profile goes with the environment, which the root
+// that the document was signed under decides. A policy that doesn't name PCR16
+// changes nothing here. Refusals are *attestation.Error.
+func (e Evidence) OpenBundle(d *attestation.Document, environment string) (*bundle.Bundle, error) {
+	want := bundle.PCR16(e.Bundle)
+	got, ok := d.PCR(policy.BundlePCR)
 	if !ok || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
 		return nil, attestation.NewPCRError(attestation.Binding, policy.BundlePCR, "the bundle isn't the measured one")
 	}
-	b, err := bundle.Decode(raw)
+	b, err := bundle.Decode(e.Bundle)
 	if err != nil {
 		return nil, attestation.NewError(attestation.Malformed, "the measured bundle isn't one that this version reads", err)
 	}
-	if !goesWith(b.Profile, r.Environment()) {
+	if !goesWith(b.Profile, environment) {
 		return nil, attestation.NewError(attestation.Inconsistent, "the bundle's profile doesn't go with the environment", nil)
 	}
 	return b, nil

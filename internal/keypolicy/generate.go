@@ -31,7 +31,12 @@ const digits = 96
 // Release is one tuple of registers that a key is released to, as lower-case
 // or upper-case hex of 48 bytes each. PCR16 is the bundle: without it a host
 // could start the genuine image with a bundle of its own.
-type Release struct{ PCR0, PCR1, PCR2, PCR16 string }
+type Release struct {
+	PCR0, PCR1, PCR2, PCR16 string
+	// PCR3 is the parent's role, PCR4 its instance and PCR8 the image's signer.
+	// Empty asks for none.
+	PCR3, PCR4, PCR8 string
+}
 
 // ErrRelease is wrapped by errors about a release's registers.
 var ErrRelease = errors.New("release")
@@ -54,7 +59,22 @@ func (r Release) Check() error {
 type register struct{ number, value string }
 
 func (r Release) registers() []register {
-	return []register{{"0", r.PCR0}, {"1", r.PCR1}, {"2", r.PCR2}, {"16", r.PCR16}}
+	all := []register{{"0", r.PCR0}, {"1", r.PCR1}, {"2", r.PCR2}, {"16", r.PCR16}}
+	for _, p := range []register{{"3", r.PCR3}, {"4", r.PCR4}, {"8", r.PCR8}} {
+		if p.value != "" {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// measured are the conditions on the registers.
+func (r Release) measured() []Condition {
+	var out []Condition
+	for _, p := range r.registers() {
+		out = append(out, Condition{StringEqualsIgnoreCase, Attestation + p.number, []string{strings.ToLower(p.value)}})
+	}
+	return out
 }
 
 // Producer is an upstream service that may make record keys.
@@ -156,10 +176,7 @@ func appendReleases(to []Statement, releases []Release, role string, context []p
 		}
 		s := Statement{
 			Sid: fmt.Sprintf("Release%d", i+1), Effect: Allow, Principals: []string{role},
-			Actions: []string{"kms:Decrypt", "kms:GenerateDataKey"}, Resources: []string{"*"}, Conditions: inContext(context),
-		}
-		for _, p := range r.registers() {
-			s.Conditions = append(s.Conditions, Condition{StringEqualsIgnoreCase, Attestation + p.number, []string{strings.ToLower(p.value)}})
+			Actions: []string{"kms:Decrypt", "kms:GenerateDataKey"}, Resources: []string{"*"}, Conditions: append(inContext(context), r.measured()...),
 		}
 		to = append(to, s)
 	}
@@ -177,11 +194,12 @@ func inContext(pairs []pair) []Condition {
 	return out
 }
 
-// administration is what the owner may do: see the key and change its policy.
+// administration is what the owner may do: see the key, rotate its material and
+// change its policy.
 func administration(owner string) Statement {
 	return Statement{
 		Sid: "OwnerAdministers", Effect: Allow, Principals: []string{owner},
-		Actions: []string{"kms:DescribeKey", "kms:GetKeyPolicy", "kms:PutKeyPolicy"}, Resources: []string{"*"},
+		Actions: []string{"kms:DescribeKey", "kms:EnableKeyRotation", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:PutKeyPolicy", "kms:RotateKeyOnDemand"}, Resources: []string{"*"},
 	}
 }
 

@@ -195,10 +195,28 @@ func (c *Condition) check() error {
 type written struct {
 	Sid       string `json:",omitempty"`
 	Effect    Effect
-	Principal map[string][]string
+	Principal map[string][]string `json:",omitempty"`
 	Action    []string
 	Resource  []string
 	Condition map[string]map[string][]string `json:",omitempty"`
+}
+
+// written is the statement's JSON form; an identity policy's has no principal.
+func (s *Statement) written() written {
+	w := written{Sid: s.Sid, Effect: s.Effect, Action: s.Actions, Resource: s.Resources}
+	if len(s.Principals) > 0 {
+		w.Principal = map[string][]string{"AWS": s.Principals}
+	}
+	for _, c := range s.Conditions {
+		if w.Condition == nil {
+			w.Condition = map[string]map[string][]string{}
+		}
+		if w.Condition[c.Operator] == nil {
+			w.Condition[c.Operator] = map[string][]string{}
+		}
+		w.Condition[c.Operator][c.Key] = c.Values
+	}
+	return w
 }
 
 // MarshalJSON answers the policy as PutKeyPolicy takes it. The same policy
@@ -214,17 +232,7 @@ func (d *Document) MarshalJSON() ([]byte, error) {
 		Statement []written
 	}{Version: version, ID: d.ID}
 	for _, s := range d.Statements {
-		w := written{Sid: s.Sid, Effect: s.Effect, Principal: map[string][]string{"AWS": s.Principals}, Action: s.Actions, Resource: s.Resources}
-		for _, c := range s.Conditions {
-			if w.Condition == nil {
-				w.Condition = map[string]map[string][]string{}
-			}
-			if w.Condition[c.Operator] == nil {
-				w.Condition[c.Operator] = map[string][]string{}
-			}
-			w.Condition[c.Operator][c.Key] = c.Values
-		}
-		out.Statement = append(out.Statement, w)
+		out.Statement = append(out.Statement, s.written())
 	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

@@ -42,8 +42,10 @@ const (
 	// AttestedConnections is how many connections the enclave's attested TLS
 	// holds.
 	AttestedConnections = 1024
-	// AttestedRequests is how many requests it serves on all of them.
-	AttestedRequests = 256
+	// AttestedRequests is how many requests it serves on all of them, and
+	// AttestedRequestsPerPrincipal how many of one analyst.
+	AttestedRequests             = 256
+	AttestedRequestsPerPrincipal = 64
 	// Exchanges is how many connections are in the attls exchange.
 	Exchanges = 64
 	// Attesting is how many exchanges ask for a document: the security module
@@ -79,8 +81,10 @@ const (
 
 // How long those wait who may, and when those come again who may not.
 const (
-	// GatewayReceive bounds a submission from its first byte to its answer.
+	// GatewayReceive bounds how long an envelope comes in from its producer.
 	GatewayReceive = 2 * time.Minute
+	// Reading bounds how long the message of any other request comes in.
+	Reading = 20 * time.Second
 	// IntakeWait is how long an envelope waits in the enclave for its turn.
 	IntakeWait = 8 * time.Second
 	// QueryWait is how long a query waits for its turn.

@@ -107,19 +107,26 @@ func (t *Tree) Root() Node { return t.root }
 // Count is the number of problems so far.
 func (t *Tree) Count() int { return len(t.problems) + t.dropped }
 
-// Err answers all problems in the order of the file, joined, or nil.
-func (t *Tree) Err() error {
-	if len(t.problems) == 0 {
-		return nil
-	}
+// Problems answers all problems in the order of the file, each once. Err has
+// them as one error.
+func (t *Tree) Problems() []*Problem {
 	slices.SortStableFunc(t.problems, func(a, b *Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
-	var all []error
+	var all []*Problem
 	for i, p := range t.problems {
 		if i == 0 || *p != *t.problems[i-1] {
 			all = append(all, p)
 		}
+	}
+	return all
+}
+
+// Err answers all problems in the order of the file, joined, or nil.
+func (t *Tree) Err() error {
+	var all []error
+	for _, p := range t.Problems() {
+		all = append(all, p)
 	}
 	if t.dropped > 0 {
 		all = append(all, fmt.Errorf("%s: and %d more", t.file, t.dropped))

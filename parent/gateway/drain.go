@@ -56,6 +56,11 @@ func (g *gateway) retry(ctx context.Context, it *item) fate {
 		g.sending.RLock()
 		defer g.sending.RUnlock()
 	}
+	turn, err := g.gate.sends.Acquire(ctx, "", 0)
+	if err != nil {
+		return waiting
+	}
+	defer turn.Release()
 	// Without an enclave that takes envelopes everything waits, in its order.
 	connection, ok := g.enclave.isReady(ctx)
 	if !ok {
@@ -64,7 +69,8 @@ func (g *gateway) retry(ctx context.Context, it *item) fate {
 	envelope, err := g.shelf.read(ctx, it.digest)
 	switch {
 	case errors.Is(err, objects.ErrNotFound):
-		g.config.Log.Error("gateway: a pending envelope is gone from the inbox", it.digest.attr())
+		g.config.Metrics.events.Inc(eventLost)
+		g.config.Log.Error("gateway: a pending envelope is gone from the inbox", slog.String("object", inbox+it.digest.String()))
 		return settled
 	case err != nil:
 		g.config.Log.Error("gateway: a pending envelope can't be read", it.digest.attr(), slog.String("error", err.Error()))
@@ -98,7 +104,7 @@ func (g *gateway) finish(ctx context.Context, it *item, envelope []byte, verdict
 	if verdict.GetState() != cloisterv1.SubmitResponse_STATE_REFUSED {
 		return settled
 	}
-	return g.kept(it, "refusal", g.shelf.refuse(ctx, it.digest, envelope, verdict.GetRefusal()))
+	return g.refused(it, g.shelf.refuse(ctx, it.digest, envelope, verdict.GetRefusal()))
 }
 
 // died counts that the enclave went away with an envelope, and sets it aside
@@ -114,6 +120,7 @@ func (g *gateway) died(ctx context.Context, it *item, envelope []byte) fate {
 		g.config.Log.Error("gateway: an envelope can't be set aside", append(attrs, slog.String("error", err.Error()))...)
 		return postponed
 	}
-	g.config.Log.Error("gateway: set aside: the enclave went away with an envelope every time", attrs...)
+	g.config.Metrics.events.Inc(eventQuarantined)
+	g.config.Log.Error("gateway: set aside: the enclave went away with an envelope every time", append(attrs, slog.String("object", quarantine+it.digest.String()))...)
 	return settled
 }

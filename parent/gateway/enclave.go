@@ -79,6 +79,13 @@ func (e *enclave) health(ctx context.Context) (*cloisterv1.HealthResponse, error
 	return e.intake.Health(ctx, &cloisterv1.HealthRequest{})
 }
 
+// counters asks for the enclave's coarse counters.
+func (e *enclave) counters(ctx context.Context) (*cloisterv1.CountersResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	return e.intake.Counters(ctx, &cloisterv1.CountersRequest{})
+}
+
 // isReady says whether the enclave takes envelopes now, and on which
 // connection it said so.
 func (e *enclave) isReady(ctx context.Context) (connection uint64, ok bool) {

@@ -2,110 +2,92 @@ package gateway
 
 import (
 	"context"
-	"net"
-	"sync"
-	"time"
+	"strings"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-	"google.golang.org/grpc/tap"
-	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/grpc"
 
+	"github.com/cloisterhq/cloister/internal/admission"
+	"github.com/cloisterhq/cloister/internal/admission/grpcform"
+	"github.com/cloisterhq/cloister/internal/limits"
 	cloisterv1 "github.com/cloisterhq/cloister/proto/cloister/v1"
 )
 
-// retryAfter is what a producer who came at a bad time is told to wait.
-const retryAfter = time.Second
+const (
+	// who begins the phrases of refusals.
+	who = "the gateway"
+	// healthMethods begin the methods of gRPC's health service.
+	healthMethods = "/grpc.health.v1.Health/"
+)
 
 // gate bounds what producers can make the parent hold at once.
 type gate struct {
-	submits, lookups chan struct{} // a place for each request at once
-
-	mu    sync.Mutex
-	bytes int64 // of envelopes that may still be taken
+	submits   *admission.Pool // submissions, from the first byte to the answer
+	receiving *admission.Pool // those of them whose envelope isn't there yet
+	bytes     *admission.Pool // of the envelopes that are
+	sends     *admission.Pool // envelopes with the enclave; the background loop has one too
+	lookups   *admission.Pool // other requests
+	probes    *admission.Pool // health checks
 }
 
-func newGate(submits, lookups int, bytes int64) *gate {
-	return &gate{submits: make(chan struct{}, submits), lookups: make(chan struct{}, lookups), bytes: bytes}
-}
-
-// tap admits a request before a byte of its message is read. Its place is free
-// again when the request has ended.
-func (g *gate) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
-	places := g.lookups
-	if info.FullMethodName == cloisterv1.Gateway_Submit_FullMethodName {
-		places = g.submits
+func newGate(c Config) *gate {
+	pool := func(permits int) *admission.Pool {
+		return admission.New(admission.Config{Permits: permits, Retry: limits.Retry})
 	}
-	select {
-	case places <- struct{}{}:
-		context.AfterFunc(ctx, func() { <-places })
-		return ctx, nil
+	return &gate{
+		submits: pool(c.MaxSubmits), receiving: pool(min(limits.GatewayReceiving, c.MaxSubmits)),
+		bytes:   admission.New(admission.Config{Permits: c.MaxSubmits, Weight: c.MaxBytes, Retry: limits.Retry}),
+		sends:   admission.New(admission.Config{Permits: limits.GatewaySends, Queue: c.MaxSubmits + 1, Retry: limits.Retry}),
+		lookups: pool(limits.GatewayLookups), probes: pool(limits.GatewayProbes),
+	}
+}
+
+// show registers the pools.
+func (g *gate) show(m *Metrics) {
+	m.registry.Pool("gateway_submits", g.submits)
+	m.registry.Pool("gateway_receiving", g.receiving)
+	m.registry.Pool("gateway_bytes", g.bytes)
+	m.registry.Pool("gateway_sends", g.sends)
+	m.registry.Pool("gateway_lookups", g.lookups)
+	m.registry.Pool("gateway_probes", g.probes)
+}
+
+// options admit requests before a byte of their messages is read. An envelope
+// has a place among those being received until its bytes are admitted.
+func (g *gate) options() []grpc.ServerOption {
+	return append([]grpc.ServerOption{grpc.ChainUnaryInterceptor(g.weigh)}, grpcform.Gate{
+		Who: who, Pool: g.pool, Timeout: limits.GatewayReceive,
+		Reading: func(method string) *admission.Pool {
+			if method == cloisterv1.Gateway_Submit_FullMethodName {
+				return g.receiving
+			}
+			return nil
+		},
+	}.Options()...)
+}
+
+// pool answers the pool that a request is admitted to.
+func (g *gate) pool(method string) *admission.Pool {
+	switch {
+	case method == cloisterv1.Gateway_Submit_FullMethodName:
+		return g.submits
+	case strings.HasPrefix(method, healthMethods):
+		return g.probes
 	default:
-		return ctx, exhausted("the gateway serves as many requests as it can; try again")
+		return g.lookups
 	}
 }
 
-// take admits the bytes of an envelope, for as long as done isn't called.
-func (g *gate) take(n int64) (done func(), err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if n > g.bytes {
-		return nil, exhausted("the gateway holds as many bytes as it can; try again")
+// weigh admits the bytes of an envelope that has come in, for as long as it is
+// worked on.
+func (g *gate) weigh(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	submission, ok := req.(*cloisterv1.SubmitRequest)
+	if !ok {
+		return next(ctx, req)
 	}
-	g.bytes -= n
-	return func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.bytes += n
-	}, nil
-}
-
-// exhausted is RESOURCE_EXHAUSTED with the hint of google.rpc.RetryInfo.
-func exhausted(phrase string) error {
-	plain := status.New(codes.ResourceExhausted, phrase)
-	hinted, err := plain.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)})
+	permit, err := g.bytes.Try("", int64(len(submission.GetEnvelope())))
 	if err != nil {
-		return plain.Err()
+		return nil, grpcform.Status(who, err)
 	}
-	return hinted.Err()
-}
-
-// bound answers a listener that closes each connection over limit at once, so
-// that its sender knows.
-func bound(l net.Listener, limit int) net.Listener {
-	return &bounded{Listener: l, places: make(chan struct{}, limit)}
-}
-
-type bounded struct {
-	net.Listener
-	places chan struct{}
-}
-
-// Accept answers the next connection that there is a place for.
-func (b *bounded) Accept() (net.Conn, error) {
-	for {
-		conn, err := b.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		select {
-		case b.places <- struct{}{}:
-			return &placed{Conn: conn, leave: sync.OnceFunc(func() { <-b.places })}, nil
-		default:
-			conn.Close()
-		}
-	}
-}
-
-// placed is a connection that gives its place back when it is closed.
-type placed struct {
-	net.Conn
-	leave func()
-}
-
-// Close ends the connection.
-func (p *placed) Close() error {
-	defer p.leave()
-	return p.Conn.Close()
+	defer permit.Release()
+	return next(ctx, req)
 }

@@ -17,9 +17,13 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/cloisterhq/cloister/internal/admission"
 	"github.com/cloisterhq/cloister/internal/limits"
+	"github.com/cloisterhq/cloister/parent/metrics"
 	"github.com/cloisterhq/cloister/parent/objects"
 	cloisterv1 "github.com/cloisterhq/cloister/proto/cloister/v1"
 )
@@ -31,20 +35,17 @@ const (
 	Wait = 10 * time.Second
 	// Pause is the longest pause between attempts at what is pending.
 	Pause = 2 * time.Second
+	// Watch is the time between two questions for the enclave's phase.
+	Watch = time.Second
 	// MaxSubmits is how many envelopes are received and held at once.
-	MaxSubmits = 64
+	MaxSubmits = limits.GatewaySubmits
 	// MaxBytes is how many bytes of them are held at once.
-	MaxBytes = 256 << 20
+	MaxBytes = limits.GatewayBytes
 	// MaxConnections is how many connections of producers are held at once.
-	MaxConnections = 1024
+	MaxConnections = limits.GatewayConnections
 )
 
 const (
-	// maxLookups is how many other requests are served at once. The answer to
-	// each of them may hold a report, which has up to 8 MiB.
-	maxLookups = 32
-	// maxStreams bounds concurrent requests on one connection.
-	maxStreams = 64
 	// maxHeaders bounds the headers of a request, in bytes.
 	maxHeaders = 16 << 10
 	// handshakeTimeout bounds the beginning of a connection.
@@ -80,6 +81,13 @@ type Config struct {
 	MaxSubmits     int
 	MaxBytes       int64
 	MaxConnections int
+	// Watch is the time between two questions for the enclave's phase; 0 is the
+	// constant Watch.
+	Watch time.Duration
+	// Standing shows the enclave's phase to others; nil shows it to nobody.
+	Standing *Standing
+	// Metrics count; nil counts for nobody.
+	Metrics *Metrics
 	// Log takes digests, sizes and constant phrases. Required.
 	Log *slog.Logger
 }
@@ -89,11 +97,16 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Store == nil || c.Dial == nil || c.Log == nil {
 		return c, errors.New("gateway: the configuration isn't complete")
 	}
-	if c.Wait < 0 || c.Pause < 0 || c.MaxSubmits < 0 || c.MaxBytes < 0 || c.MaxConnections < 0 {
+	if c.Wait < 0 || c.Pause < 0 || c.Watch < 0 || c.MaxSubmits < 0 || c.MaxBytes < 0 || c.MaxConnections < 0 {
 		return c, errors.New("gateway: a limit is negative")
 	}
 	c.Wait = cmp.Or(c.Wait, Wait)
 	c.Pause = cmp.Or(c.Pause, Pause)
+	c.Watch = cmp.Or(c.Watch, Watch)
+	c.Standing = cmp.Or(c.Standing, &Standing{})
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics(metrics.NewRegistry())
+	}
 	c.MaxSubmits = cmp.Or(c.MaxSubmits, MaxSubmits)
 	c.MaxBytes = cmp.Or(c.MaxBytes, MaxBytes)
 	c.MaxConnections = cmp.Or(c.MaxConnections, MaxConnections)
@@ -108,6 +121,7 @@ type gateway struct {
 	queue   *queue
 	enclave *enclave
 	gate    *gate
+	probes  *health.Server
 	// sending is held for reading while an envelope is with the enclave, and
 	// for writing when one must be there alone.
 	sending sync.RWMutex
@@ -131,7 +145,12 @@ func Serve(ctx context.Context, listener net.Listener, c Config) error {
 		return err
 	}
 	defer enclave.close()
-	g := &gateway{config: c, shelf: shelf, queue: newQueue(pending), enclave: enclave, gate: newGate(c.MaxSubmits, maxLookups, c.MaxBytes)}
+	g := &gateway{config: c, shelf: shelf, queue: newQueue(pending), enclave: enclave, gate: newGate(c), probes: health.NewServer()}
+	setServing(g.probes, healthv1.HealthCheckResponse_NOT_SERVING)
+	g.gate.show(c.Metrics)
+	c.Metrics.watchQueue(g.queue)
+	connections := admission.New(admission.Config{Permits: c.MaxConnections})
+	c.Metrics.registry.Pool("gateway_connections", connections)
 	if len(pending) > 0 {
 		c.Log.Info("gateway: envelopes are pending from before", slog.Int("count", len(pending)))
 	}
@@ -140,10 +159,11 @@ func Serve(ctx context.Context, listener net.Listener, c Config) error {
 	defer loop.Wait()
 	defer cancel()
 	loop.Go(func() { g.drain(ctx) })
+	loop.Go(func() { g.watch(ctx) })
 	server := g.server()
 	stop := context.AfterFunc(ctx, server.Stop)
 	defer stop()
-	if err := server.Serve(bound(listener, c.MaxConnections)); err != nil && ctx.Err() == nil {
+	if err := server.Serve(admission.Listen(listener, connections)); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
 	return nil
@@ -151,18 +171,18 @@ func Serve(ctx context.Context, listener net.Listener, c Config) error {
 
 // server makes the gRPC server. Its limits hold before a request is read.
 func (g *gateway) server() *grpc.Server {
-	server := grpc.NewServer(
-		grpc.InTapHandle(g.gate.tap),
+	server := grpc.NewServer(append(g.gate.options(),
 		grpc.MaxRecvMsgSize(limits.Message),
 		grpc.MaxSendMsgSize(limits.Message),
-		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxConcurrentStreams(limits.Streams),
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleAge}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		// So that nobody writes to the store once Serve has returned.
 		grpc.WaitForHandlers(true),
-	)
+	)...)
 	cloisterv1.RegisterGatewayServer(server, g)
+	healthv1.RegisterHealthServer(server, g.probes)
 	return server
 }

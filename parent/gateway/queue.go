@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	cloisterv1 "github.com/cloisterhq/cloister/proto/cloister/v1"
 )
@@ -15,7 +17,9 @@ type digest [32]byte
 
 func (d digest) String() string { return hex.EncodeToString(d[:]) }
 
-func (d digest) attr() slog.Attr { return slog.String("digest", d.String()) }
+// attr names an envelope in the log by the beginning of its digest, which is
+// enough to find its object.
+func (d digest) attr() slog.Attr { return slog.String("digest", d.String()[:16]) }
 
 func (d digest) pending() *cloisterv1.SubmitResponse {
 	return &cloisterv1.SubmitResponse{State: cloisterv1.SubmitResponse_STATE_PENDING, Digest: d[:]}
@@ -40,10 +44,12 @@ const (
 // item is an envelope without a verdict. Its claimant alone changes it.
 type item struct {
 	digest digest
+	// since is when its bytes were stored, or came in.
+	since time.Time
 	// turn orders the items: first by arrival, then by postponement.
 	turn uint64
 	// durable says that the envelope is in the inbox.
-	durable bool
+	durable atomic.Bool
 	// deaths counts how often the enclave went away with it.
 	deaths int
 	// claimed is open while somebody works on it, nil when nobody does.
@@ -52,7 +58,7 @@ type item struct {
 
 // unchanged is the fate of an item with which nothing was done.
 func (it *item) unchanged() fate {
-	if it.durable {
+	if it.durable.Load() {
 		return waiting
 	}
 	return settled
@@ -69,12 +75,29 @@ type queue struct {
 	more chan struct{}
 }
 
-func newQueue(pending []digest) *queue {
-	q := &queue{items: make(map[digest]*item, len(pending)), more: make(chan struct{}, 1)}
-	for _, d := range pending {
-		q.add(d)
+func newQueue(stored []arrival) *queue {
+	q := &queue{items: make(map[digest]*item, len(stored)), more: make(chan struct{}, 1)}
+	for _, a := range stored {
+		q.add(a.digest)
+		q.items[a.digest].since = a.stored
 	}
 	return q
+}
+
+// pending answers how many durable envelopes have no verdict, and since when
+// the oldest of them hasn't.
+func (q *queue) pending() (n int, oldest time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, it := range q.items {
+		if !it.durable.Load() {
+			continue
+		}
+		if n++; n == 1 || it.since.Before(oldest) {
+			oldest = it.since
+		}
+	}
+	return n, oldest
 }
 
 // add enters an envelope that the inbox has.
@@ -83,14 +106,14 @@ func (q *queue) add(d digest) {
 	defer q.mu.Unlock()
 	if q.items[d] == nil {
 		it := q.enter(d)
-		it.durable = true
+		it.durable.Store(true)
 		q.rest(it)
 	}
 }
 
 // enter makes an item with the next turn. The caller holds mu.
 func (q *queue) enter(d digest) *item {
-	it := &item{digest: d, turn: q.turns}
+	it := &item{digest: d, since: time.Now(), turn: q.turns}
 	q.turns++
 	q.items[d] = it
 	return it
@@ -123,7 +146,7 @@ func (q *queue) claim(ctx context.Context, d digest) (it *item, durable bool) {
 	for {
 		it, busy := q.tryClaim(d)
 		if busy == nil {
-			return it, it.durable
+			return it, it.durable.Load()
 		}
 		select {
 		case <-ctx.Done():
@@ -199,5 +222,5 @@ func (q *queue) durable(d digest) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	it := q.items[d]
-	return it != nil && it.durable
+	return it != nil && it.durable.Load()
 }

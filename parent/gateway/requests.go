@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"log/slog"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -27,18 +28,18 @@ var (
 // Submit makes an envelope durable, hands it to the enclave and answers what
 // the enclave says, or that it is pending.
 func (g *gateway) Submit(ctx context.Context, req *cloisterv1.SubmitRequest) (*cloisterv1.SubmitResponse, error) {
-	envelope := req.GetEnvelope()
+	resp, err := g.submit(ctx, req.GetEnvelope())
+	g.config.Metrics.answered(resp, err)
+	return resp, err
+}
+
+func (g *gateway) submit(ctx context.Context, envelope []byte) (*cloisterv1.SubmitResponse, error) {
 	switch {
 	case len(envelope) == 0:
 		return nil, status.Error(codes.InvalidArgument, "the envelope is empty")
 	case len(envelope) > limits.Envelope:
 		return nil, status.Error(codes.InvalidArgument, "the envelope is larger than 16 MiB")
 	}
-	done, err := g.gate.take(int64(len(envelope)))
-	if err != nil {
-		return nil, err
-	}
-	defer done()
 	ctx, cancel := context.WithTimeout(ctx, g.config.Wait)
 	defer cancel()
 	d := digest(sha256.Sum256(envelope))
@@ -66,12 +67,14 @@ func (g *gateway) handle(ctx context.Context, it *item, envelope []byte) (*clois
 	case g.shelf.isAside(it.digest):
 		return it.digest.pending(), settled, nil
 	}
-	if !it.durable {
+	if !it.durable.Load() {
 		if err := g.shelf.keep(ctx, it.digest, envelope); err != nil {
 			g.config.Log.Error("gateway: an envelope can't be stored", it.digest.attr(), slog.Int("size", len(envelope)), slog.String("error", err.Error()))
 			return nil, settled, errStore
 		}
-		it.durable = true
+		it.durable.Store(true)
+		g.config.Metrics.events.Inc(eventStored)
+		g.config.Metrics.bytes.Add(uint64(len(envelope)))
 		g.config.Log.Info("gateway: stored", it.digest.attr(), slog.Int("size", len(envelope)))
 	}
 	// One that the enclave may have died of, and any other while such a one is
@@ -80,6 +83,11 @@ func (g *gateway) handle(ctx context.Context, it *item, envelope []byte) (*clois
 		return it.digest.pending(), waiting, nil
 	}
 	defer g.sending.RUnlock()
+	turn, err := g.gate.sends.Acquire(ctx, "", 0)
+	if err != nil {
+		return it.digest.pending(), waiting, nil
+	}
+	defer turn.Release()
 	resp, fate, err := g.send(ctx, it, envelope)
 	if err != nil {
 		return it.digest.pending(), waiting, nil
@@ -90,31 +98,56 @@ func (g *gateway) handle(ctx context.Context, it *item, envelope []byte) (*clois
 // send hands an envelope to the enclave and keeps its verdict. An error says
 // that there is none.
 func (g *gateway) send(ctx context.Context, it *item, envelope []byte) (*cloisterv1.SubmitResponse, fate, error) {
+	begun := time.Now()
 	accepted, err := g.enclave.accept(ctx, envelope)
-	// What the enclave has said is kept, however little time is left.
-	keep := context.WithoutCancel(ctx)
+	took := time.Since(begun)
+	outcome := answerFailed
 	switch {
 	case err == nil:
+		outcome = eventReceipted
+	case status.Code(err) == codes.FailedPrecondition:
+		outcome = eventRefused
+	}
+	g.config.Metrics.events.Inc(eventForwarded)
+	g.config.Metrics.forward.Observe(took.Seconds(), outcome)
+	g.config.Log.Info("gateway: forwarded", it.digest.attr(), slog.Int("size", len(envelope)),
+		slog.String("outcome", outcome), slog.String("code", status.Code(err).String()), slog.Duration("duration", took))
+	// What the enclave has said is kept, however little time is left.
+	keep := context.WithoutCancel(ctx)
+	switch outcome {
+	case eventReceipted:
 		resp := &cloisterv1.SubmitResponse{
 			State: cloisterv1.SubmitResponse_STATE_RECEIPTED, Digest: it.digest[:],
 			Receipt: accepted.GetReceipt(), Report: accepted.GetReport(),
 		}
-		return resp, g.kept(it, "receipt", g.shelf.receipt(keep, it.digest, resp)), nil
-	case status.Code(err) == codes.FailedPrecondition:
+		return resp, g.receipted(it, g.shelf.receipt(keep, it.digest, resp)), nil
+	case eventRefused:
 		reason := status.Convert(err).Message()
-		return it.digest.refused(reason), g.kept(it, "refusal", g.shelf.refuse(keep, it.digest, envelope, reason)), nil
+		return it.digest.refused(reason), g.refused(it, g.shelf.refuse(keep, it.digest, envelope, reason)), nil
 	default:
 		return nil, waiting, err
 	}
 }
 
-// kept logs a verdict. One that couldn't be kept is asked for again.
-func (g *gateway) kept(it *item, what string, err error) fate {
+// receipted logs a receipt. One that couldn't be kept is asked for again.
+func (g *gateway) receipted(it *item, err error) fate {
 	if err != nil {
-		g.config.Log.Error("gateway: the enclave's "+what+" can't be stored", it.digest.attr(), slog.String("error", err.Error()))
+		g.config.Log.Error("gateway: a receipt can't be stored", it.digest.attr(), slog.String("error", err.Error()))
 		return waiting
 	}
-	g.config.Log.Info("gateway: "+what, it.digest.attr())
+	g.config.Metrics.events.Inc(eventReceipted)
+	g.config.Log.Info("gateway: receipted", it.digest.attr())
+	return settled
+}
+
+// refused logs a refusal. One that couldn't be kept is asked for again.
+func (g *gateway) refused(it *item, err error) fate {
+	if err != nil {
+		g.config.Log.Error("gateway: a refusal can't be stored", it.digest.attr(), slog.String("error", err.Error()))
+		return waiting
+	}
+	g.config.Metrics.events.Inc(eventRefused)
+	g.config.Log.Info("gateway: refused", it.digest.attr())
 	return settled
 }
 

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -30,6 +31,12 @@ const (
 	quarantine = "quarantine/"
 )
 
+// arrival is an envelope that the store holds, and since when.
+type arrival struct {
+	digest digest
+	stored time.Time
+}
+
 // shelf keeps envelopes and what became of them.
 type shelf struct {
 	store Store
@@ -41,48 +48,48 @@ type shelf struct {
 
 // openShelf finds what is in quarantine and, in order of arrival, what is in
 // the inbox without a receipt.
-func openShelf(ctx context.Context, store Store, log *slog.Logger) (*shelf, []digest, error) {
+func openShelf(ctx context.Context, store Store, log *slog.Logger) (*shelf, []arrival, error) {
 	s := &shelf{store: store, log: log, aside: map[digest]bool{}}
 	aside, err := s.list(ctx, quarantine)
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, d := range aside {
-		s.aside[d] = true
+	for _, a := range aside {
+		s.aside[a.digest] = true
 	}
 	answered, err := s.list(ctx, receipts)
 	if err != nil {
 		return nil, nil, err
 	}
 	done := make(map[digest]bool, len(answered))
-	for _, d := range answered {
-		done[d] = true
+	for _, a := range answered {
+		done[a.digest] = true
 	}
 	all, err := s.list(ctx, inbox)
 	if err != nil {
 		return nil, nil, err
 	}
-	var pending []digest
-	for _, d := range all {
+	var pending []arrival
+	for _, a := range all {
 		switch {
-		case s.aside[d]: // a crash came between the two halves of setAside
-			if err := store.Delete(ctx, inbox+d.String()); err != nil {
+		case s.aside[a.digest]: // a crash came between the two halves of setAside
+			if err := store.Delete(ctx, inbox+a.digest.String()); err != nil {
 				return nil, nil, err
 			}
-		case !done[d]:
-			pending = append(pending, d)
+		case !done[a.digest]:
+			pending = append(pending, a)
 		}
 	}
 	return s, pending, nil
 }
 
 // list answers the digests under a prefix and logs names that are none.
-func (s *shelf) list(ctx context.Context, prefix string) ([]digest, error) {
+func (s *shelf) list(ctx context.Context, prefix string) ([]arrival, error) {
 	entries, err := s.store.Entries(ctx, prefix)
 	if err != nil {
 		return nil, fmt.Errorf("list of %s: %w", prefix, err)
 	}
-	all := make([]digest, 0, len(entries))
+	all := make([]arrival, 0, len(entries))
 	for _, e := range entries {
 		base := strings.TrimPrefix(e.Name, prefix)
 		b, err := hex.DecodeString(base)
@@ -90,7 +97,7 @@ func (s *shelf) list(ctx context.Context, prefix string) ([]digest, error) {
 			s.log.Warn("gateway: an object that isn't one of ours", slog.String("name", e.Name))
 			continue
 		}
-		all = append(all, digest(b))
+		all = append(all, arrival{digest(b), e.Stored})
 	}
 	return all, nil
 }

@@ -92,6 +92,13 @@ func (e *enclave) Health(context.Context, *cloisterv1.HealthRequest) (*cloisterv
 	return &cloisterv1.HealthResponse{Phase: e.phase, Reason: "because"}, nil
 }
 
+func (e *enclave) Counters(context.Context, *cloisterv1.CountersRequest) (*cloisterv1.CountersResponse, error) {
+	return &cloisterv1.CountersResponse{
+		EnvelopesAccepted: 10, EnvelopesRefused: 20, QueriesAnswered: 30, QueriesRefused: 40,
+		KmsGranted: 50, KmsDenied: 60, KmsUnavailable: 70, KeyringHits: 80,
+	}, nil
+}
+
 // start brings the enclave up, unless it is.
 func (e *enclave) start() {
 	e.t.Helper()
@@ -217,12 +224,18 @@ func newWorld(t *testing.T) *world {
 // up starts the gateway and a producer's connection to it.
 func (w *world) up() {
 	w.t.Helper()
+	c := w.config
+	c.Store, c.Log = w.store, slog.New(slog.NewTextHandler(w.log, nil))
+	w.serve(c)
+}
+
+// serve starts the gateway with a whole configuration.
+func (w *world) serve(c gateway.Config) {
+	w.t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	c := w.config
-	c.Store, c.Log = w.store, slog.New(slog.NewTextHandler(w.log, nil))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- gateway.Serve(ctx, listener, c) }()

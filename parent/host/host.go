@@ -68,7 +68,7 @@ const inbox = "inbox/"
 func moved() []string { return []string{"refused/", "quarantine/"} }
 
 // writable answers the prefixes that an enclave may write.
-func writable() []string { return []string{"manifest/", "audit/", "segments/"} }
+func writable() []string { return []string{"manifest/", "contracts/", "audit/", "segments/"} }
 
 // Serve answers the enclave's requests until ctx ends or the listener fails.
 func Serve(ctx context.Context, listener net.Listener, c Config) error {
@@ -79,8 +79,8 @@ func Serve(ctx context.Context, listener net.Listener, c Config) error {
 	requests := admission.New(admission.Config{Permits: limits.HostRequests, Retry: limits.Retry})
 	c.Metrics.registry.Pool("host_connections", connections)
 	c.Metrics.registry.Pool("host_requests", requests)
-	server := grpc.NewServer(
-		grpc.InTapHandle(grpcform.Tap("the parent's host service", func(string) *admission.Pool { return requests })),
+	gate := grpcform.Gate{Who: "the parent's host service", Pool: func(string) *admission.Pool { return requests }, Timeout: limits.Reading}
+	server := grpc.NewServer(append(gate.Options(),
 		grpc.MaxRecvMsgSize(limits.Message),
 		grpc.MaxSendMsgSize(limits.Message),
 		grpc.MaxConcurrentStreams(limits.Streams),
@@ -89,7 +89,7 @@ func Serve(ctx context.Context, listener net.Listener, c Config) error {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		// So that nobody writes to the store once Serve has returned.
 		grpc.WaitForHandlers(true),
-	)
+	)...)
 	cloisterv1.RegisterHostServer(server, &service{config: c})
 	stop := context.AfterFunc(ctx, server.Stop)
 	defer stop()

@@ -156,7 +156,7 @@ func (d *demo) crash(ctx context.Context) error {
 			return err
 		}
 		d.sayf("kill -9 %d (%s); started again as process %d", pid, role, next)
-		out, err := d.cloister(ctx, 0, "query", bySex)
+		out, err := d.cloister(ctx, 0, "query", bySex, "-o", "table")
 		if err != nil {
 			return err
 		}

@@ -21,7 +21,7 @@ const (
 )
 
 func (d *demo) query(ctx context.Context) error {
-	out, err := d.cloister(ctx, 0, "query", bySex)
+	out, err := d.cloister(ctx, 0, "query", bySex, "-o", "table")
 	if err != nil {
 		return err
 	}
@@ -33,12 +33,12 @@ func (d *demo) query(ctx context.Context) error {
 	if err := d.compare(rows, "sex"); err != nil {
 		return err
 	}
-	_, err = d.cloister(ctx, 0, "query", byGroup)
+	_, err = d.cloister(ctx, 0, "query", byGroup, "-o", "table")
 	return err
 }
 
 func (d *demo) suppressed(ctx context.Context) error {
-	if _, err := d.cloister(ctx, 0, "query", byChapter); err != nil {
+	if _, err := d.cloister(ctx, 0, "query", byChapter, "-o", "table"); err != nil {
 		return err
 	}
 	rows, err := d.rows(ctx, byChapter)

@@ -79,6 +79,7 @@ type facts struct {
 	Issuer     string            `json:"issuer"`
 	Gateway    string            `json:"gateway"`
 	Attested   string            `json:"attested"`
+	Admin      string            `json:"admin"`
 	StateKey   string            `json:"state_key"`
 	Keys       map[string]string `json:"keys"`
 	// Config is the directory of cloister.yaml that the deployment was made from.
@@ -127,7 +128,7 @@ func write(path string, content []byte) error {
 
 // addresses picks loopback ports that are free now, once for a deployment.
 func (f *facts) addresses() error {
-	for _, address := range []*string{&f.KMS, &f.Issuer, &f.Gateway, &f.Attested} {
+	for _, address := range []*string{&f.KMS, &f.Issuer, &f.Gateway, &f.Attested, &f.Admin} {
 		if *address != "" {
 			continue
 		}

@@ -121,7 +121,7 @@ func (l Layout) runParent(ctx context.Context, f *facts) error {
 	return parent.Run(ctx, parent.Config{
 		Transport: vsock.Unix(l.Sockets(), vsock.HostCID), EnclaveCID: vsock.EnclaveCID, Dir: l.ParentDir(),
 		BundleFile: served, CredentialsFile: l.hostCredentials(), GatewayAddr: f.Gateway, AttestedAddr: f.Attested,
-		EgressAllow: []string{f.KMS, f.Issuer}, Log: slog.New(slog.NewJSONHandler(os.Stderr, nil)),
+		AdminAddr: f.Admin, EgressAllow: []string{f.KMS, f.Issuer}, Log: slog.New(slog.NewJSONHandler(os.Stderr, nil)),
 	})
 }
 
@@ -145,7 +145,7 @@ func (l Layout) runEnclave(ctx context.Context, f *facts) error {
 	defer device.Close()
 	e, err := enclave.New(ctx, enclave.Config{
 		Device: device, Transport: vsock.Unix(l.Sockets(), vsock.EnclaveCID),
-		Say: func(phrase string) { fmt.Fprintln(os.Stderr, "enclave:", phrase) },
+		Say: func(phrase enclave.Phrase) { fmt.Fprintln(os.Stderr, "enclave:", phrase) },
 	})
 	if err != nil {
 		return err

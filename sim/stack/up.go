@@ -40,14 +40,16 @@ type Options struct {
 
 // Status is what runs, and how far the enclave has come.
 type Status struct {
-	Deployment string         `json:"deployment"`
-	State      string         `json:"state"`
-	Context    string         `json:"context"`
-	Gateway    string         `json:"gateway"`
-	Attested   string         `json:"attested"`
-	KMS        string         `json:"kms"`
-	Issuer     string         `json:"issuer"`
-	Processes  map[string]int `json:"processes"`
+	Deployment string `json:"deployment"`
+	State      string `json:"state"`
+	Context    string `json:"context"`
+	Gateway    string `json:"gateway"`
+	Attested   string `json:"attested"`
+	// Admin is the parent's health and metrics.
+	Admin     string         `json:"admin"`
+	KMS       string         `json:"kms"`
+	Issuer    string         `json:"issuer"`
+	Processes map[string]int `json:"processes"`
 	// Phase is the enclave's word for how far it is, or "unreachable".
 	Phase string `json:"phase"`
 	// Reason says why the phase isn't "ready".
@@ -58,30 +60,8 @@ type Status struct {
 // supervisor, and waits until the enclave is ready. An enclave that KMS
 // refuses is not an error of Up: the status says so.
 func Up(ctx context.Context, o Options) (*Status, error) {
-	l, err := At(o.State)
+	l, err := Prepare(ctx, o)
 	if err != nil {
-		return nil, err
-	}
-	if err := l.prepare(); err != nil {
-		return nil, err
-	}
-	if err := Down(ctx, l); err != nil {
-		return nil, err
-	}
-	f, err := l.loadFacts()
-	if err != nil {
-		return nil, err
-	}
-	if err := f.configure(o); err != nil {
-		return nil, err
-	}
-	if err := f.addresses(); err != nil {
-		return nil, err
-	}
-	if err := provision(ctx, l, f, o.Out); err != nil {
-		return nil, err
-	}
-	if err := l.saveFacts(f); err != nil {
 		return nil, err
 	}
 	if err := l.detach(); err != nil {
@@ -97,6 +77,35 @@ func Up(ctx context.Context, o Options) (*Status, error) {
 		}
 	}
 	return status, nil
+}
+
+// Prepare makes everything that the processes of a deployment read, and ends
+// those that run. Run is each of them.
+func Prepare(ctx context.Context, o Options) (Layout, error) {
+	l, err := At(o.State)
+	if err != nil {
+		return l, err
+	}
+	if err := l.prepare(); err != nil {
+		return l, err
+	}
+	if err := Down(ctx, l); err != nil {
+		return l, err
+	}
+	f, err := l.loadFacts()
+	if err != nil {
+		return l, err
+	}
+	if err := f.configure(o); err != nil {
+		return l, err
+	}
+	if err := f.addresses(); err != nil {
+		return l, err
+	}
+	if err := provision(ctx, l, f, o.Out); err != nil {
+		return l, err
+	}
+	return l, l.saveFacts(f)
 }
 
 // configure takes over what the options say.
@@ -165,7 +174,7 @@ func Inspect(ctx context.Context, l Layout) (*Status, error) {
 	}
 	s := &Status{
 		Deployment: f.Deployment, State: l.dir, Context: l.Context(), Gateway: f.Gateway, Attested: f.Attested,
-		KMS: "https://" + f.KMS, Issuer: "https://" + f.Issuer, Processes: map[string]int{}, Phase: "unreachable",
+		Admin: "http://" + f.Admin, KMS: "https://" + f.KMS, Issuer: "https://" + f.Issuer, Processes: map[string]int{}, Phase: "unreachable",
 	}
 	for _, role := range Roles() {
 		s.Processes[role] = l.PID(role)

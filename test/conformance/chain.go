@@ -94,7 +94,7 @@ func withBundle(p pki, ders [][]byte) *document {
 
 // issuers are row 24.
 func (s *set) issuers() {
-	for level, name := range map[int]string{regional: "regional", zonal: "zonal", host: "instance"} {
+	for level, name := range map[int]string{regional: "regional", host: "instance"} {
 		s.refuseChain(24, name+"-no-ca", "the "+name+" certificate isn't a CA", badChain, func(p pki) { p[level].ca, p[level].pathLen = false, unlimited })
 		s.refuseChain(24, name+"-no-constraints", "the "+name+" certificate lacks basicConstraints", badChain, func(p pki) { p[level].pathLen = none })
 		s.refuseChain(24, name+"-no-cert-sign", "the "+name+" certificate lacks keyCertSign", badChain, func(p pki) { p[level].usage = digitalSignature | crlSign })
@@ -131,6 +131,7 @@ func (s *set) names() {
 	}
 	s.refuseChain(27, "issuer-in-other-case", "the leaf names its issuer in capitals", badChain, func(p pki) { p[leaf].issuer = "I-0123456789ABCDEF0." + region + "." + rootName })
 	s.refuseChain(27, "key-identifiers", "the leaf names another key of its issuer", badChain, func(p pki) {
+		p[host].extra = append(p[host].extra, extension{id: []int{2, 5, 29, 14}, value: tlv(tagOctets, make([]byte, 19), []byte{1})})
 		p[leaf].extra = append(p[leaf].extra, extension{id: []int{2, 5, 29, 35}, value: sequence(tlv(0x80, make([]byte, 20)))})
 	})
 	s.refuse(28, "other-module", "the leaf was issued to another enclave of the same instance", inconsistent, func(d *document) { d.set("module_id", cborText(otherModule)) })

@@ -19,7 +19,7 @@ import (
 var update = flag.Bool("update", false, "write testdata anew")
 
 // maxSize bounds all vectors together, in bytes.
-const maxSize = 3 << 19
+const maxSize = 1_500_000
 
 // TestGenerate demands that the committed files are the generated ones, no more
 // and no less, and that there are enough of them.

@@ -16,6 +16,7 @@ func (s *set) measurements() {
 		change(pcrs)
 		d := newDocument(s.pki)
 		d.set("pcrs", registers(pcrs))
+		d.drop("public_key")
 		v := Vector{Row: row, Name: name, About: about, Class: class, Accept: class == "", Policy: policyFile, EntryPoints: policyOnly()}
 		if register >= 0 {
 			v.PCR = index(register)

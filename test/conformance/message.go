@@ -39,7 +39,7 @@ func (s *set) messages() {
 	s.refuse(2, "byte-after-array", "one byte follows the message", malformed, func(d *document) { d.behind = []byte{0} })
 	s.refuse(2, "byte-in-payload", "one byte follows the payload's map, inside the signed payload", malformed, func(d *document) { d.inside = []byte{0} })
 	for name, front := range map[string][]byte{
-		"other": {0xd3}, "twice": {0xd2, 0xd2}, "self-described": {0xd9, 0xd9, 0xf7}, "18-in-two-bytes": {0xd8, 18}, "cwt": {0xd8, 61, 0xd2},
+		"other": {0xd3}, "twice": {0xd2, 0xd2}, "self-described": {0xd9, 0xd9, 0xf7}, "18-in-two-bytes": {0xd8, 18},
 	} {
 		s.refuse(3, "tag-"+name, fmt.Sprintf("the message begins with % x", front), malformed, func(d *document) { d.front = front })
 	}
@@ -73,20 +73,18 @@ func (s *set) messages() {
 // headers are rows 5 and 6.
 func (s *set) headers() {
 	for name, header := range map[string][]byte{
-		"missing":         {0xa0},
-		"empty":           {},
-		"es256":           {0xa1, 0x01, 0x26},
-		"es512":           {0xa1, 0x01, 0x38, 0x23},
-		"none":            {0xa1, 0x01, 0x00},
-		"as-text":         join([]byte{0xa1, 0x01}, cborText("ES384")),
-		"twice":           {0xa2, 0x01, 0x38, 0x22, 0x01, 0x38, 0x22},
-		"twice-other":     {0xa2, 0x01, 0x38, 0x22, 0x01, 0x26},
-		"non-minimal":     {0xa1, 0x01, 0x39, 0x00, 0x22},
-		"non-minimal-key": {0xa1, 0x18, 0x01, 0x38, 0x22},
-		"with-crit":       {0xa2, 0x01, 0x38, 0x22, 0x02, 0x81, 0x01},
-		"with-kid":        {0xa2, 0x01, 0x38, 0x22, 0x04, 0x41, 0x00},
-		"byte-behind":     {0xa1, 0x01, 0x38, 0x22, 0x00},
-		"indefinite":      {0xbf, 0x01, 0x38, 0x22, 0xff},
+		"missing":     {0xa0},
+		"empty":       {},
+		"es256":       {0xa1, 0x01, 0x26},
+		"none":        {0xa1, 0x01, 0x00},
+		"as-text":     join([]byte{0xa1, 0x01}, cborText("ES384")),
+		"twice":       {0xa2, 0x01, 0x38, 0x22, 0x01, 0x38, 0x22},
+		"twice-other": {0xa2, 0x01, 0x38, 0x22, 0x01, 0x26},
+		"non-minimal": {0xa1, 0x01, 0x39, 0x00, 0x22},
+		"with-crit":   {0xa2, 0x01, 0x38, 0x22, 0x02, 0x81, 0x01},
+		"with-kid":    {0xa2, 0x01, 0x38, 0x22, 0x04, 0x41, 0x00},
+		"byte-behind": {0xa1, 0x01, 0x38, 0x22, 0x00},
+		"indefinite":  {0xbf, 0x01, 0x38, 0x22, 0xff},
 	} {
 		s.refuse(5, "alg-"+name, fmt.Sprintf("the protected header is %x, and signed", header), algorithm, func(d *document) { d.protected = cborBytes(header) })
 	}
@@ -94,7 +92,7 @@ func (s *set) headers() {
 		d.protected, d.unprotected = cborBytes(nil), es384()
 	})
 	for name, header := range map[string][]byte{
-		"entry": {0xa1, 0x04, 0x41, 0x00}, "alg": es384(), "null": null(), "indefinite": {0xbf, 0xff}, "array": {0x80}, "long-head": {0xb8, 0x00},
+		"entry": {0xa1, 0x04, 0x41, 0x00}, "alg": es384(), "null": null(), "indefinite": {0xbf, 0xff},
 	} {
 		s.refuse(6, "unprotected-"+name, fmt.Sprintf("the unprotected header is %x", header), malformed, func(d *document) { d.unprotected = header })
 	}
@@ -116,7 +114,7 @@ func (s *set) hostile() {
 	})
 	nested := bytes.Repeat([]byte{0x81}, 15000)
 	s.add(Vector{Row: 20, Name: "nested", About: "15000 arrays, one in the other", Class: malformed}, nested)
-	s.refuse(20, "nested-payload", "a payload of 15000 arrays, one in the other", malformed, func(d *document) { d.open, d.shut, d.fields = nested, nil, nil })
+	s.refuse(20, "nested-payload", "a payload of 1000 arrays, one in the other", malformed, func(d *document) { d.open, d.shut, d.fields = nested[:1000], nil, nil })
 	s.refuse(20, "payload-of-16385", "a payload of 16385 bytes", malformed, func(d *document) {
 		d.open, d.shut, d.fields = make([]byte, 16385), nil, nil
 	})
@@ -128,20 +126,18 @@ func (s *set) hostile() {
 func (s *set) signatures() {
 	order := elliptic.P384().Params().N
 	for name, change := range map[string]func(raw []byte) []byte{
-		"of-64":      func(raw []byte) []byte { return raw[:64] },
-		"of-95":      func(raw []byte) []byte { return raw[:95] },
-		"of-97":      func(raw []byte) []byte { return append(raw, 0) },
-		"empty":      func([]byte) []byte { return nil },
-		"zero":       func(raw []byte) []byte { return make([]byte, 96) },
-		"r-zero":     func(raw []byte) []byte { return join(make([]byte, 48), raw[48:]) },
-		"s-zero":     func(raw []byte) []byte { return join(raw[:48], make([]byte, 48)) },
-		"s-is-n":     func(raw []byte) []byte { return join(raw[:48], order.Bytes()) },
-		"r-is-n":     func(raw []byte) []byte { return join(order.Bytes(), raw[48:]) },
-		"swapped":    func(raw []byte) []byte { return join(raw[48:], raw[:48]) },
-		"first-bit":  func(raw []byte) []byte { raw[0] ^= 0x80; return raw },
-		"last-bit":   func(raw []byte) []byte { raw[95] ^= 1; return raw },
-		"middle-bit": func(raw []byte) []byte { raw[47] ^= 1; return raw },
-		"all-ones":   func([]byte) []byte { return bytes.Repeat([]byte{0xff}, 96) },
+		"of-64":     func(raw []byte) []byte { return raw[:64] },
+		"of-95":     func(raw []byte) []byte { return raw[:95] },
+		"of-97":     func(raw []byte) []byte { return append(raw, 0) },
+		"empty":     func([]byte) []byte { return nil },
+		"zero":      func(raw []byte) []byte { return make([]byte, 96) },
+		"r-zero":    func(raw []byte) []byte { return join(make([]byte, 48), raw[48:]) },
+		"s-zero":    func(raw []byte) []byte { return join(raw[:48], make([]byte, 48)) },
+		"s-is-n":    func(raw []byte) []byte { return join(raw[:48], order.Bytes()) },
+		"r-is-n":    func(raw []byte) []byte { return join(order.Bytes(), raw[48:]) },
+		"swapped":   func(raw []byte) []byte { return join(raw[48:], raw[:48]) },
+		"first-bit": func(raw []byte) []byte { raw[0] ^= 0x80; return raw },
+		"last-bit":  func(raw []byte) []byte { raw[95] ^= 1; return raw },
 		"der": func(raw []byte) []byte {
 			return sequence(integer(new(big.Int).SetBytes(raw[:48])), integer(new(big.Int).SetBytes(raw[48:])))
 		},

@@ -40,23 +40,25 @@ const (
 type pki []*certificate
 
 // newPKI is a chain with the names, lives, path lengths and key usages of the
-// real one. The label chooses the keys.
-func newPKI(label string) pki {
+// real one, without what identify adds, to keep the files small. The label
+// chooses the keys.
+func newPKI(label string) pki { return newPKIAt(label, made()) }
+
+// newPKIAt is a chain around another moment.
+func newPKIAt(label string, now time.Time) pki {
 	key := func(level string) *ecdsa.PrivateKey { return newKey(elliptic.P384(), label+" "+level) }
 	ca := byte(digitalSignature | keyCertSign | crlSign)
 	names := []string{
 		rootName, "0123456789abcdef." + region + "." + rootName, "fedcba9876543210.zonal." + region + "." + rootName,
 		instance + "." + region + "." + rootName, module + "." + region + ".conformance",
 	}
-	crl := extension{id: []int{2, 5, 29, 31}, value: sequence(sequence(tlv(tagContext, tlv(tagContext,
-		tlv(0x86, []byte("http://crl.conformance.invalid/"+region+".crl"))))))}
-	began := made().Add(-4 * time.Second)
+	began := now.Add(-4 * time.Second)
 	p := pki{
 		{key: key("root"), begin: time.Date(2019, 10, 28, 13, 28, 5, 0, time.UTC), end: time.Date(2049, 10, 28, 14, 28, 5, 0, time.UTC),
 			ca: true, pathLen: unlimited, usage: ca},
-		{key: key("regional"), begin: made().Add(-100 * time.Hour), end: made().Add(381 * time.Hour), ca: true, pathLen: 2, usage: ca, extra: []extension{crl}},
-		{key: key("zonal"), begin: made().Add(-20 * time.Hour), end: made().Add(120 * time.Hour), ca: true, pathLen: 1, usage: ca, extra: []extension{crl}},
-		{key: key("instance"), begin: made().Add(-5 * time.Hour), end: made().Add(19 * time.Hour), ca: true, pathLen: 0, usage: keyCertSign},
+		{key: key("regional"), begin: now.Add(-100 * time.Hour), end: now.Add(381 * time.Hour), ca: true, pathLen: 2, usage: ca},
+		{key: key("zonal"), begin: now.Add(-20 * time.Hour), end: now.Add(120 * time.Hour), ca: true, pathLen: 1, usage: ca},
+		{key: key("instance"), begin: now.Add(-5 * time.Hour), end: now.Add(19 * time.Hour), ca: true, pathLen: 0, usage: keyCertSign},
 		{key: key("leaf"), begin: began, end: began.Add(3*time.Hour + 3*time.Second), pathLen: unlimited,
 			usage: digitalSignature | nonRepudiation, usageNotCritical: true},
 	}
@@ -65,13 +67,16 @@ func newPKI(label string) pki {
 		sum := sha256.Sum256([]byte(label + names[i]))
 		c.serial = append([]byte{0x40}, sum[:15]...)
 	}
-	p.identify()
 	return p
 }
 
 // identify gives every certificate but the leaf a key identifier, and names it
-// in those below, as newer certificates do.
+// in those below, and gives addresses of CRLs, as real certificates have them.
 func (p pki) identify() {
+	crl := extension{id: []int{2, 5, 29, 31}, value: sequence(sequence(tlv(tagContext, tlv(tagContext,
+		tlv(0x86, []byte("http://crl.conformance.invalid/"+region+".crl"))))))}
+	p[regional].extra = append(p[regional].extra, crl)
+	p[zonal].extra = append(p[zonal].extra, crl)
 	id := func(c *certificate) []byte {
 		sum := sha256.Sum256(c.key.PublicKey.X.Bytes()) //nolint:staticcheck // any bytes of the key will do
 		return sum[:20]

@@ -57,7 +57,7 @@ func (s *set) keys() {
 		s.refuseChain(26, "leaf-"+name, "the leaf's key is "+name, badChain, func(p pki) { change(p[leaf]) })
 	}
 	s.refuseChain(26, "instance-p256", "the instance's key is on P-256", badChain, func(p pki) { keys["p256"](p[host]) })
-	for level, name := range map[int]string{zonal: "zonal", host: "instance", leaf: "leaf"} {
+	for level, name := range map[int]string{host: "instance", leaf: "leaf"} {
 		s.refuseChain(26, name+"-sha256", "the "+name+" certificate is signed with SHA-256", badChain, func(p pki) { p[level].algorithm = ecdsaSHA256 })
 	}
 	s.refuse(26, "self-signed-p521", "a self-signed leaf on P-521 that is its own bundle", badChain, func(d *document) {

@@ -75,7 +75,7 @@ func TestScripts(t *testing.T) {
 			env.Defer(func() { down(filepath.Join(env.WorkDir, "state")) })
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "kill9": kill9},
+		Cmds: submitCommands(),
 	})
 }
 

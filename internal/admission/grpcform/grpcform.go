@@ -1,17 +1,15 @@
 // Package grpcform is how admission looks in gRPC: RESOURCE_EXHAUSTED with the
-// hint of google.rpc.RetryInfo, and a tap that admits a request before a byte
+// hint of google.rpc.RetryInfo, and a gate that admits a request before a byte
 // of its message is read. It trusts no caller.
 package grpcform
 
 import (
-	"context"
 	"errors"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/grpc/tap"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/cloisterhq/cloister/internal/admission"
@@ -44,18 +42,4 @@ func Delay(err error) (time.Duration, bool) {
 		}
 	}
 	return 0, false
-}
-
-// Tap admits each request to the pool that is for its method, which mustn't be
-// nil. Its place is free again when the request has ended. who begins the
-// phrases of refusals.
-func Tap(who string, pool func(method string) *admission.Pool) tap.ServerInHandle {
-	return func(ctx context.Context, info *tap.Info) (context.Context, error) {
-		permit, err := pool(info.FullMethodName).Try("", 0)
-		if err != nil {
-			return ctx, Status(who, err)
-		}
-		context.AfterFunc(ctx, permit.Release)
-		return ctx, nil
-	}
 }

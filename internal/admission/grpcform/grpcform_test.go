@@ -56,16 +56,16 @@ func (h *health) Check(ctx context.Context, _ *healthv1.HealthCheckRequest) (*he
 	return &healthv1.HealthCheckResponse{}, nil
 }
 
-// TestTap: a real server turns away what its pool has no room for, with a hint,
+// TestGate: a real server turns away what its pool has no room for, with a hint,
 // and has room again when a request has ended, however it did.
-func TestTap(t *testing.T) {
+func TestGate(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	pool := admission.New(admission.Config{Permits: 2, Retry: time.Second})
 	h := &health{inside: make(chan struct{}), answer: make(chan struct{})}
-	server := grpc.NewServer(grpc.InTapHandle(grpcform.Tap("the test", func(string) *admission.Pool { return pool })))
+	server := grpc.NewServer(grpcform.Gate{Who: "the test", Pool: func(string) *admission.Pool { return pool }, Timeout: time.Minute}.Options()...)
 	healthv1.RegisterHealthServer(server, h)
 	go func() { _ = server.Serve(l) }()
 	defer server.Stop()
@@ -105,6 +105,72 @@ func TestTap(t *testing.T) {
 		}
 	}
 	empty(t, pool, 0)
+}
+
+// TestReading: who opens a request and says nothing loses its places, and who
+// has said it loses the second one.
+func TestReading(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, reading := admission.New(admission.Config{Permits: 9}), admission.New(admission.Config{Permits: 2})
+	h := &health{inside: make(chan struct{}), answer: make(chan struct{})}
+	server := grpc.NewServer(grpcform.Gate{
+		Who: "the test", Pool: func(string) *admission.Pool { return all }, Timeout: 300 * time.Millisecond,
+		Reading: func(method string) *admission.Pool {
+			if method == healthv1.Health_List_FullMethodName {
+				return nil
+			}
+			return reading
+		},
+	}.Options()...)
+	healthv1.RegisterHealthServer(server, h)
+	go func() { _ = server.Serve(l) }()
+	defer server.Stop()
+	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	open := func(method string) grpc.ClientStream {
+		stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true}, method)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return stream
+	}
+	silent := []grpc.ClientStream{open(healthv1.Health_Check_FullMethodName), open(healthv1.Health_Watch_FullMethodName)}
+	empty(t, reading, 2)
+	if err := open(healthv1.Health_Check_FullMethodName).RecvMsg(&healthv1.HealthCheckResponse{}); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("a third: %v", err)
+	}
+	if _, err := healthv1.NewHealthClient(conn).List(ctx, &healthv1.HealthListRequest{}); status.Code(err) != codes.Unimplemented {
+		t.Errorf("a method that needs no second place: %v", err)
+	}
+	for i, s := range silent {
+		if err := s.RecvMsg(&healthv1.HealthCheckResponse{}); err == nil || ctx.Err() != nil {
+			t.Errorf("silent request %d: %v", i, err)
+		}
+	}
+	empty(t, reading, 0)
+	empty(t, all, 0)
+	done := make(chan error, 1)
+	go func() {
+		_, err := healthv1.NewHealthClient(conn).Check(ctx, &healthv1.HealthCheckRequest{})
+		done <- err
+	}()
+	<-h.inside
+	empty(t, reading, 0)
+	empty(t, all, 1)
+	time.Sleep(500 * time.Millisecond) // longer than reading may take
+	close(h.answer)
+	if err := <-done; err != nil {
+		t.Errorf("a request that was read in time: %v", err)
+	}
+	empty(t, all, 0)
 }
 
 // empty waits until so many are inside.

@@ -38,6 +38,9 @@ func (r *reader) column(n yamltree.Node) contract.Field {
 		f.Role, _ = contract.RoleNamed(name)
 	}
 	scale(&f, custom, o.At())
+	if _, ok := custom[propertyScale]; !ok && f.Type == contract.Number {
+		r.unscaled = append(r.unscaled, o.At())
+	}
 	if f.Type == 0 {
 		return f
 	}

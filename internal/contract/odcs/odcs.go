@@ -25,14 +25,21 @@ func Read(b []byte, name string) (*contract.Contract, error) {
 	if err != nil {
 		return nil, err
 	}
+	c, _, err := read(tree)
+	return c, err
+}
+
+// read reads a contract from its tree and answers its reader, which knows where
+// everything stands.
+func read(tree *yamltree.Tree) (*contract.Contract, *reader, error) {
 	r := &reader{tree: tree, settings: map[string]yamltree.Node{}, broken: map[int]bool{}}
 	c := &contract.Contract{Floor: contract.DefaultFloor}
 	r.document(c, tree.Root())
 	r.check(c)
 	if err := tree.Err(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return c, nil
+	return c, r, nil
 }
 
 // reader fills a contract and remembers where its parts stand.
@@ -43,9 +50,13 @@ type reader struct {
 	flags bool
 	// settings is where the contract's settings stand, for check.
 	settings map[string]yamltree.Node
+	// dataset is where the schema's object stands.
+	dataset yamltree.Node
 	// columns is where each column stands; broken ones have problems already.
 	columns []yamltree.Node
 	broken  map[int]bool
+	// unscaled are the numbers that take the default scale.
+	unscaled []yamltree.Node
 }
 
 func (r *reader) document(c *contract.Contract, n yamltree.Node) {
@@ -116,6 +127,7 @@ func (r *reader) schema(c *contract.Contract, n yamltree.Node) {
 		return
 	}
 	ignore(o, objectIgnored)
+	r.dataset = o.At()
 	if n, ok := o.Need("name", "name: the dataset's name"); ok {
 		c.Dataset = r.setting(contract.SettingDataset, n)
 	}
@@ -135,12 +147,18 @@ func (r *reader) schema(c *contract.Contract, n yamltree.Node) {
 func (r *reader) privacy(c *contract.Contract, o yamltree.Object) {
 	custom := customProperties(o, ofDataset)
 	if n, ok := custom[propertyFloor]; ok {
-		floor, _ := n.Whole(contract.MinFloor, contract.MaxFloor)
+		floor, ok := n.Whole(contract.MinFloor, contract.MaxFloor)
 		c.Floor = int(floor)
+		if ok {
+			r.settings[contract.SettingFloor] = n
+		}
 	}
 	if n, ok := custom[propertyMode]; ok {
-		name, _ := n.Word(contract.DP.String(), contract.Threshold.String())
+		name, ok := n.Word(contract.DP.String(), contract.Threshold.String())
 		c.Mode, _ = contract.ModeNamed(name)
+		if ok {
+			r.settings[contract.SettingMode] = n
+		}
 	}
 }
 

@@ -442,6 +442,145 @@ func (x *HealthResponse) GetReason() string {
 	return ""
 }
 
+// CountersRequest is empty.
+type CountersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountersRequest) Reset() {
+	*x = CountersRequest{}
+	mi := &file_cloister_v1_ingest_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountersRequest) ProtoMessage() {}
+
+func (x *CountersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cloister_v1_ingest_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountersRequest.ProtoReflect.Descriptor instead.
+func (*CountersRequest) Descriptor() ([]byte, []int) {
+	return file_cloister_v1_ingest_proto_rawDescGZIP(), []int{7}
+}
+
+// CountersResponse is all that the enclave counts for the parent.
+type CountersResponse struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	EnvelopesAccepted uint64                 `protobuf:"varint,1,opt,name=envelopes_accepted,json=envelopesAccepted,proto3" json:"envelopes_accepted,omitempty"`
+	EnvelopesRefused  uint64                 `protobuf:"varint,2,opt,name=envelopes_refused,json=envelopesRefused,proto3" json:"envelopes_refused,omitempty"`
+	QueriesAnswered   uint64                 `protobuf:"varint,3,opt,name=queries_answered,json=queriesAnswered,proto3" json:"queries_answered,omitempty"`
+	QueriesRefused    uint64                 `protobuf:"varint,4,opt,name=queries_refused,json=queriesRefused,proto3" json:"queries_refused,omitempty"`
+	KmsGranted        uint64                 `protobuf:"varint,5,opt,name=kms_granted,json=kmsGranted,proto3" json:"kms_granted,omitempty"`
+	KmsDenied         uint64                 `protobuf:"varint,6,opt,name=kms_denied,json=kmsDenied,proto3" json:"kms_denied,omitempty"`
+	KmsUnavailable    uint64                 `protobuf:"varint,7,opt,name=kms_unavailable,json=kmsUnavailable,proto3" json:"kms_unavailable,omitempty"`
+	// Data keys that were there without asking KMS.
+	KeyringHits   uint64 `protobuf:"varint,8,opt,name=keyring_hits,json=keyringHits,proto3" json:"keyring_hits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountersResponse) Reset() {
+	*x = CountersResponse{}
+	mi := &file_cloister_v1_ingest_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountersResponse) ProtoMessage() {}
+
+func (x *CountersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cloister_v1_ingest_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountersResponse.ProtoReflect.Descriptor instead.
+func (*CountersResponse) Descriptor() ([]byte, []int) {
+	return file_cloister_v1_ingest_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *CountersResponse) GetEnvelopesAccepted() uint64 {
+	if x != nil {
+		return x.EnvelopesAccepted
+	}
+	return 0
+}
+
+func (x *CountersResponse) GetEnvelopesRefused() uint64 {
+	if x != nil {
+		return x.EnvelopesRefused
+	}
+	return 0
+}
+
+func (x *CountersResponse) GetQueriesAnswered() uint64 {
+	if x != nil {
+		return x.QueriesAnswered
+	}
+	return 0
+}
+
+func (x *CountersResponse) GetQueriesRefused() uint64 {
+	if x != nil {
+		return x.QueriesRefused
+	}
+	return 0
+}
+
+func (x *CountersResponse) GetKmsGranted() uint64 {
+	if x != nil {
+		return x.KmsGranted
+	}
+	return 0
+}
+
+func (x *CountersResponse) GetKmsDenied() uint64 {
+	if x != nil {
+		return x.KmsDenied
+	}
+	return 0
+}
+
+func (x *CountersResponse) GetKmsUnavailable() uint64 {
+	if x != nil {
+		return x.KmsUnavailable
+	}
+	return 0
+}
+
+func (x *CountersResponse) GetKeyringHits() uint64 {
+	if x != nil {
+		return x.KeyringHits
+	}
+	return 0
+}
+
 var File_cloister_v1_ingest_proto protoreflect.FileDescriptor
 
 const file_cloister_v1_ingest_proto_rawDesc = "" +
@@ -470,14 +609,27 @@ const file_cloister_v1_ingest_proto_rawDesc = "" +
 	"\rHealthRequest\">\n" +
 	"\x0eHealthResponse\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason2\xd4\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x11\n" +
+	"\x0fCountersRequest\"\xce\x02\n" +
+	"\x10CountersResponse\x12-\n" +
+	"\x12envelopes_accepted\x18\x01 \x01(\x04R\x11envelopesAccepted\x12+\n" +
+	"\x11envelopes_refused\x18\x02 \x01(\x04R\x10envelopesRefused\x12)\n" +
+	"\x10queries_answered\x18\x03 \x01(\x04R\x0fqueriesAnswered\x12'\n" +
+	"\x0fqueries_refused\x18\x04 \x01(\x04R\x0equeriesRefused\x12\x1f\n" +
+	"\vkms_granted\x18\x05 \x01(\x04R\n" +
+	"kmsGranted\x12\x1d\n" +
+	"\n" +
+	"kms_denied\x18\x06 \x01(\x04R\tkmsDenied\x12'\n" +
+	"\x0fkms_unavailable\x18\a \x01(\x04R\x0ekmsUnavailable\x12!\n" +
+	"\fkeyring_hits\x18\b \x01(\x04R\vkeyringHits2\xd4\x01\n" +
 	"\aGateway\x12A\n" +
 	"\x06Submit\x12\x1a.cloister.v1.SubmitRequest\x1a\x1b.cloister.v1.SubmitResponse\x12C\n" +
 	"\aReceipt\x12\x1b.cloister.v1.ReceiptRequest\x1a\x1b.cloister.v1.SubmitResponse\x12A\n" +
-	"\x06Health\x12\x1a.cloister.v1.HealthRequest\x1a\x1b.cloister.v1.HealthResponse2\x8e\x01\n" +
+	"\x06Health\x12\x1a.cloister.v1.HealthRequest\x1a\x1b.cloister.v1.HealthResponse2\xd7\x01\n" +
 	"\x06Intake\x12A\n" +
 	"\x06Accept\x12\x1a.cloister.v1.AcceptRequest\x1a\x1b.cloister.v1.AcceptResponse\x12A\n" +
-	"\x06Health\x12\x1a.cloister.v1.HealthRequest\x1a\x1b.cloister.v1.HealthResponseB=Z;github.com/cloisterhq/cloister/proto/cloister/v1;cloisterv1b\x06proto3"
+	"\x06Health\x12\x1a.cloister.v1.HealthRequest\x1a\x1b.cloister.v1.HealthResponse\x12G\n" +
+	"\bCounters\x12\x1c.cloister.v1.CountersRequest\x1a\x1d.cloister.v1.CountersResponseB=Z;github.com/cloisterhq/cloister/proto/cloister/v1;cloisterv1b\x06proto3"
 
 var (
 	file_cloister_v1_ingest_proto_rawDescOnce sync.Once
@@ -492,7 +644,7 @@ func file_cloister_v1_ingest_proto_rawDescGZIP() []byte {
 }
 
 var file_cloister_v1_ingest_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_cloister_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_cloister_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_cloister_v1_ingest_proto_goTypes = []any{
 	(SubmitResponse_State)(0), // 0: cloister.v1.SubmitResponse.State
 	(*SubmitRequest)(nil),     // 1: cloister.v1.SubmitRequest
@@ -502,6 +654,8 @@ var file_cloister_v1_ingest_proto_goTypes = []any{
 	(*AcceptResponse)(nil),    // 5: cloister.v1.AcceptResponse
 	(*HealthRequest)(nil),     // 6: cloister.v1.HealthRequest
 	(*HealthResponse)(nil),    // 7: cloister.v1.HealthResponse
+	(*CountersRequest)(nil),   // 8: cloister.v1.CountersRequest
+	(*CountersResponse)(nil),  // 9: cloister.v1.CountersResponse
 }
 var file_cloister_v1_ingest_proto_depIdxs = []int32{
 	0, // 0: cloister.v1.SubmitResponse.state:type_name -> cloister.v1.SubmitResponse.State
@@ -510,13 +664,15 @@ var file_cloister_v1_ingest_proto_depIdxs = []int32{
 	6, // 3: cloister.v1.Gateway.Health:input_type -> cloister.v1.HealthRequest
 	4, // 4: cloister.v1.Intake.Accept:input_type -> cloister.v1.AcceptRequest
 	6, // 5: cloister.v1.Intake.Health:input_type -> cloister.v1.HealthRequest
-	2, // 6: cloister.v1.Gateway.Submit:output_type -> cloister.v1.SubmitResponse
-	2, // 7: cloister.v1.Gateway.Receipt:output_type -> cloister.v1.SubmitResponse
-	7, // 8: cloister.v1.Gateway.Health:output_type -> cloister.v1.HealthResponse
-	5, // 9: cloister.v1.Intake.Accept:output_type -> cloister.v1.AcceptResponse
-	7, // 10: cloister.v1.Intake.Health:output_type -> cloister.v1.HealthResponse
-	6, // [6:11] is the sub-list for method output_type
-	1, // [1:6] is the sub-list for method input_type
+	8, // 6: cloister.v1.Intake.Counters:input_type -> cloister.v1.CountersRequest
+	2, // 7: cloister.v1.Gateway.Submit:output_type -> cloister.v1.SubmitResponse
+	2, // 8: cloister.v1.Gateway.Receipt:output_type -> cloister.v1.SubmitResponse
+	7, // 9: cloister.v1.Gateway.Health:output_type -> cloister.v1.HealthResponse
+	5, // 10: cloister.v1.Intake.Accept:output_type -> cloister.v1.AcceptResponse
+	7, // 11: cloister.v1.Intake.Health:output_type -> cloister.v1.HealthResponse
+	9, // 12: cloister.v1.Intake.Counters:output_type -> cloister.v1.CountersResponse
+	7, // [7:13] is the sub-list for method output_type
+	1, // [1:7] is the sub-list for method input_type
 	1, // [1:1] is the sub-list for extension type_name
 	1, // [1:1] is the sub-list for extension extendee
 	0, // [0:1] is the sub-list for field type_name
@@ -533,7 +689,7 @@ func file_cloister_v1_ingest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cloister_v1_ingest_proto_rawDesc), len(file_cloister_v1_ingest_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   7,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

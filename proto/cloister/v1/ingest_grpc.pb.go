@@ -209,8 +209,9 @@ var Gateway_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	Intake_Accept_FullMethodName = "/cloister.v1.Intake/Accept"
-	Intake_Health_FullMethodName = "/cloister.v1.Intake/Health"
+	Intake_Accept_FullMethodName   = "/cloister.v1.Intake/Accept"
+	Intake_Health_FullMethodName   = "/cloister.v1.Intake/Health"
+	Intake_Counters_FullMethodName = "/cloister.v1.Intake/Counters"
 )
 
 // IntakeClient is the client API for Intake service.
@@ -224,6 +225,9 @@ type IntakeClient interface {
 	Accept(ctx context.Context, in *AcceptRequest, opts ...grpc.CallOption) (*AcceptResponse, error)
 	// Health reports the enclave's phase, a fixed phrase without data.
 	Health(ctx context.Context, in *HealthRequest, opts ...grpc.CallOption) (*HealthResponse, error)
+	// Counters answers a coarse picture of what the enclave did since it booted:
+	// each number is a multiple of 10, and all are renewed once a minute.
+	Counters(ctx context.Context, in *CountersRequest, opts ...grpc.CallOption) (*CountersResponse, error)
 }
 
 type intakeClient struct {
@@ -254,6 +258,16 @@ func (c *intakeClient) Health(ctx context.Context, in *HealthRequest, opts ...gr
 	return out, nil
 }
 
+func (c *intakeClient) Counters(ctx context.Context, in *CountersRequest, opts ...grpc.CallOption) (*CountersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CountersResponse)
+	err := c.cc.Invoke(ctx, Intake_Counters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // IntakeServer is the server API for Intake service.
 // All implementations must embed UnimplementedIntakeServer
 // for forward compatibility.
@@ -265,6 +279,9 @@ type IntakeServer interface {
 	Accept(context.Context, *AcceptRequest) (*AcceptResponse, error)
 	// Health reports the enclave's phase, a fixed phrase without data.
 	Health(context.Context, *HealthRequest) (*HealthResponse, error)
+	// Counters answers a coarse picture of what the enclave did since it booted:
+	// each number is a multiple of 10, and all are renewed once a minute.
+	Counters(context.Context, *CountersRequest) (*CountersResponse, error)
 	mustEmbedUnimplementedIntakeServer()
 }
 
@@ -280,6 +297,9 @@ func (UnimplementedIntakeServer) Accept(context.Context, *AcceptRequest) (*Accep
 }
 func (UnimplementedIntakeServer) Health(context.Context, *HealthRequest) (*HealthResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Health not implemented")
+}
+func (UnimplementedIntakeServer) Counters(context.Context, *CountersRequest) (*CountersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Counters not implemented")
 }
 func (UnimplementedIntakeServer) mustEmbedUnimplementedIntakeServer() {}
 func (UnimplementedIntakeServer) testEmbeddedByValue()                {}
@@ -338,6 +358,24 @@ func _Intake_Health_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Intake_Counters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CountersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(IntakeServer).Counters(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Intake_Counters_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(IntakeServer).Counters(ctx, req.(*CountersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Intake_ServiceDesc is the grpc.ServiceDesc for Intake service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -352,6 +390,10 @@ var Intake_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Health",
 			Handler:    _Intake_Health_Handler,
+		},
+		{
+			MethodName: "Counters",
+			Handler:    _Intake_Counters_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
