@@ -6,9 +6,11 @@ GO      ?= go
 BIN     := bin
 FLAGS   := -trimpath -ldflags '-s -w'
 MAINS   := cloister cloister-parent cloister-enclave cloister-sim
+KILLS   ?= 500
+SEED    ?= 0
 TOOL    := cd tools && $(GO) build -o ../$(BIN)/tools/
 
-.PHONY: all build demo test race lint generate generate-check depaware depaware-check fuzz clean help
+.PHONY: all build demo test crash race lint generate generate-check depaware depaware-check fuzz clean help
 
 all: build
 
@@ -25,6 +27,9 @@ demo: build ## run the main job on real clinical records, in under two minutes
 test: ## run every test that needs nothing but Go
 	$(GO) vet ./...
 	$(GO) test ./...
+
+crash: ## kill processes KILLS times (500) at random moments; nothing may be lost or counted twice
+	@$(GO) test ./test/fault -run 'TestCrash$$' -count 1 -timeout 120m -v -kills $(KILLS) -seed $(SEED)
 
 race: ## run the tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race $(RACE)

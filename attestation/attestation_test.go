@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha512"
 	"encoding/hex"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -166,7 +167,7 @@ func TestError(t *testing.T) {
 			t.Errorf("%q, not %q", c.err.Error(), c.want)
 		}
 	}
-	if attestation.NewError(attestation.Chain, "", cause).Unwrap() != error(cause) {
+	if !errors.Is(attestation.NewError(attestation.Chain, "", cause), cause) {
 		t.Error("the cause is lost")
 	}
 }

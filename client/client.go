@@ -75,11 +75,18 @@ func (c *Client) pinned(peer *attls.Peer) error {
 // answers what was established. Errors of the network are ErrUnreachable; a
 // refusal is an *attestation.Error.
 func (c *Client) Verify(ctx context.Context) (*attls.Peer, error) {
-	conn, peer, err := c.Dial(ctx)
+	var peer *attls.Peer
+	err := c.retry(ctx, func() error {
+		conn, verified, err := c.dial(ctx)
+		if err != nil {
+			return err
+		}
+		peer = verified
+		return conn.Close()
+	})
 	if err != nil {
 		return nil, err
 	}
-	conn.Close()
 	return peer, nil
 }
 
@@ -148,6 +155,13 @@ func (r *refusal) get() error {
 func (c *Client) dialOptions(refused *refusal) []grpc.DialOption {
 	config := c.attls
 	config.OnRefusal = refused.set
+	config.OnPeer = func(p *attls.Peer) error {
+		if p.ServiceKey == nil {
+			// Nothing says yet that it is the pinned state.
+			return ErrLocked
+		}
+		return c.pinned(p)
+	}
 	return []grpc.DialOption{
 		grpc.WithTransportCredentials(attls.NewClient(config)),
 		grpc.WithNoProxy(),

@@ -85,6 +85,8 @@ func (e *RefusedError) fix() string {
 		return fmt.Sprintf("it was sealed for version %s of %s, and the enclave has another one: take the new bundle into the context, then submit with --stream NAME", e.Contract, e.Dataset)
 	case "the data key is wrapped by another key than the dataset's", "the envelope is for another deployment":
 		return "the context's bundle isn't the enclave's: take the new one, then submit with --stream NAME"
+	case "the intake key isn't this enclave's, or has expired":
+		return "fetch a new one with `cloister keys fetch`, then submit with --stream NAME"
 	case "the stream has other records under this number":
 		return "another input was submitted under this name: submit with another --stream NAME"
 	default:

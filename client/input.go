@@ -14,7 +14,7 @@ import (
 )
 
 // blockSize is the unit in which an input is compared with itself, in bytes.
-const blockSize = 1 << 20
+const blockSize = 256 << 10
 
 // errChanged says that an input isn't the one that was read first.
 var errChanged = errors.New("the input changed while it was read")
@@ -140,14 +140,15 @@ func (f *firstReader) finish() error {
 }
 
 // second starts the second reading.
-func (in *input) second() (io.Reader, error) {
+func (in *input) second(ctx context.Context) (io.Reader, error) {
 	if _, err := in.file.Seek(0, io.SeekStart); err != nil {
 		return nil, fmt.Errorf("input: %w", err)
 	}
-	return &secondReader{in: in, buffer: make([]byte, 0, blockSize)}, nil
+	return &secondReader{ctx: ctx, in: in, buffer: make([]byte, 0, blockSize)}, nil
 }
 
 type secondReader struct {
+	ctx    context.Context
 	in     *input
 	next   int // index of the next block
 	buffer []byte
@@ -168,6 +169,9 @@ func (s *secondReader) Read(p []byte) (int, error) {
 
 // fill reads and compares one block. After the last one nothing may follow.
 func (s *secondReader) fill() error {
+	if err := s.ctx.Err(); err != nil {
+		return err
+	}
 	n, err := io.ReadFull(s.in.file, s.buffer[:blockSize])
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("input: %w", err)

@@ -157,7 +157,7 @@ func (j *job) produce(ctx context.Context, d *delivery, hand chan<- *spool.Batch
 // seal seals the records from number next on, as the batches after those that
 // the stream has.
 func (j *job) seal(ctx context.Context, d *delivery, next int, give func(*spool.Batch) error) error {
-	r, err := j.input.second()
+	r, err := j.input.second(ctx)
 	if err != nil {
 		return err
 	}
@@ -168,7 +168,7 @@ func (j *job) seal(ctx context.Context, d *delivery, next int, give func(*spool.
 	if err := b.skip(next); err != nil {
 		return j.changed(err, next)
 	}
-	sealer, err := j.client.NewSealer(ctx, j.terms.bundle, j.submission.Dataset, j.submission.Stream)
+	sealer, err := j.sealer(ctx)
 	if err != nil {
 		return err
 	}
@@ -193,6 +193,21 @@ func (j *job) seal(ctx context.Context, d *delivery, next int, give func(*spool.
 		next += len(records)
 	}
 	return nil
+}
+
+// sealer makes the stream's sealer.
+func (j *job) sealer(ctx context.Context) (*Sealer, error) {
+	s := &j.submission
+	if s.Key != KeyIntake {
+		return j.client.NewSealer(ctx, j.terms.bundle, s.Dataset, s.Stream)
+	}
+	if s.Keys == nil {
+		var err error
+		if s.Keys, err = j.client.FetchKeys(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return j.client.NewIntakeSealer(j.terms.bundle, s.Dataset, s.Stream, s.Keys)
 }
 
 // changed says what to do about an input that isn't as it was when it was

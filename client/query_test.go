@@ -123,15 +123,18 @@ func TestUnlocking(t *testing.T) {
 	e.Paths.Set("waiting for keys", "")
 	c := dial(t, load(t, e, e.Rig))
 	c.Wait = 0
-	// The path is open already, but the evidence names no service key yet.
+	// The path is open already, but the evidence names no service key yet: not
+	// even the token goes there.
 	if _, err := c.Query(t.Context(), text); !errors.Is(err, client.ErrLocked) {
 		t.Errorf("without keys: %v", err)
 	}
+	e.Locked.Store(false)
 	e.Paths.Shut("not yet")
 	_, err := c.Query(t.Context(), text)
 	if !errors.Is(err, client.ErrUnreachable) || !strings.Contains(err.Error(), "no keys") {
 		t.Errorf("with a closed path: %v", err)
 	}
+	e.Locked.Store(true)
 	c.Wait = time.Hour
 	timer := time.AfterFunc(50*time.Millisecond, func() {
 		e.Locked.Store(false)

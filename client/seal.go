@@ -21,6 +21,7 @@ import (
 	"github.com/cloisterhq/cloister/internal/bundle"
 	"github.com/cloisterhq/cloister/internal/columns"
 	"github.com/cloisterhq/cloister/internal/envelope"
+	"github.com/cloisterhq/cloister/internal/intakekey"
 	"github.com/cloisterhq/cloister/internal/secret"
 )
 
@@ -46,6 +47,21 @@ type Sealed struct {
 // NewSealer asks KMS for a data key of the dataset, under the bundle that the
 // enclave's evidence vouched for.
 func (c *Client) NewSealer(ctx context.Context, b *bundle.Bundle, dataset, stream string) (*Sealer, error) {
+	return c.newSealer(b, dataset, stream, func(d *bundle.Dataset) (envelope.Wrap, secret.Bytes, error) { return c.kmsWrap(ctx, b, d) })
+}
+
+// NewIntakeSealer makes a data key and seals it to an intake key. It asks nobody.
+func (c *Client) NewIntakeSealer(b *bundle.Bundle, dataset, stream string, set *intakekey.Set) (*Sealer, error) {
+	if err := c.checkKeys(set, b, nil); err != nil {
+		return nil, err
+	}
+	return c.newSealer(b, dataset, stream, func(*bundle.Dataset) (envelope.Wrap, secret.Bytes, error) {
+		return c.intakeWrap(set, b, dataset, stream)
+	})
+}
+
+// newSealer makes a sealer of the data key that wrap answers.
+func (c *Client) newSealer(b *bundle.Bundle, dataset, stream string, wrap func(*bundle.Dataset) (envelope.Wrap, secret.Bytes, error)) (*Sealer, error) {
 	d, ok := b.Dataset(dataset)
 	if !ok {
 		return nil, mistakef("deployment %s has no such dataset; see `cloister datasets`", b.Deployment)
@@ -54,9 +70,32 @@ func (c *Client) NewSealer(ctx context.Context, b *bundle.Bundle, dataset, strea
 	if err != nil {
 		return nil, err
 	}
-	api, err := c.kms(b)
+	wrapped, dek, err := wrap(d)
 	if err != nil {
 		return nil, err
+	}
+	return &Sealer{
+		header: envelope.Header{
+			Version:    envelope.Version,
+			Deployment: b.Deployment,
+			Dataset:    dataset,
+			Contract:   d.Contract.Version,
+			Producer:   c.config.Producer.Name,
+			Stream:     stream,
+			Codec:      columns.Codec,
+			Wrap:       wrapped,
+		},
+		dek:    dek,
+		signer: signer,
+	}, nil
+}
+
+// kmsWrap asks KMS for a data key under the dataset's key.
+func (c *Client) kmsWrap(ctx context.Context, b *bundle.Bundle, d *bundle.Dataset) (envelope.Wrap, secret.Bytes, error) {
+	dataset := d.Contract.Dataset
+	api, err := c.kms(b)
+	if err != nil {
+		return envelope.Wrap{}, secret.Bytes{}, err
 	}
 	var out *kms.GenerateDataKeyOutput
 	err = c.retry(ctx, func() error {
@@ -73,25 +112,12 @@ func (c *Client) NewSealer(ctx context.Context, b *bundle.Bundle, dataset, strea
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return envelope.Wrap{}, secret.Bytes{}, err
 	}
-	if aws.ToString(out.KeyId) != d.KeyARN || len(out.Plaintext) != 32 {
-		return nil, errors.New("KMS answered with another key than the bundle's")
+	if aws.ToString(out.KeyId) != d.KeyARN || len(out.Plaintext) != dataKeySize {
+		return envelope.Wrap{}, secret.Bytes{}, errors.New("KMS answered with another key than the bundle's")
 	}
-	return &Sealer{
-		header: envelope.Header{
-			Version:    envelope.Version,
-			Deployment: b.Deployment,
-			Dataset:    dataset,
-			Contract:   d.Contract.Version,
-			Producer:   c.config.Producer.Name,
-			Stream:     stream,
-			Codec:      columns.Codec,
-			Wrap:       envelope.Wrap{Kind: envelope.WrapKMS, Key: d.KeyARN, Epoch: d.KeyEpoch, Blob: out.CiphertextBlob},
-		},
-		dek:    secret.New(out.Plaintext),
-		signer: signer,
-	}, nil
+	return envelope.Wrap{Kind: envelope.WrapKMS, Key: d.KeyARN, Epoch: d.KeyEpoch, Blob: out.CiphertextBlob}, secret.New(out.Plaintext), nil
 }
 
 // Seal seals records as the batch of a sequence number.
@@ -155,6 +181,9 @@ func (c *Client) kms(b *bundle.Bundle) (*kms.Client, error) {
 	}
 	return kms.New(options), nil
 }
+
+// dataKeySize is the size of a data key, in bytes.
+const dataKeySize = 32
 
 // kmsTimeout bounds one attempt at a data key.
 const kmsTimeout = 15 * time.Second

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/cloisterhq/cloister/client/spool"
+	"github.com/cloisterhq/cloister/internal/intakekey"
 )
 
 // Submission is one file's worth of records.
@@ -17,11 +18,26 @@ type Submission struct {
 	// stream and sequence number never counts twice.
 	Stream string
 	Format Format
+	// Key says where data keys come from; KeyKMS when empty.
+	Key KeySource
+	// Keys is the intake key for KeyIntake; nil fetches it from the enclave.
+	Keys *intakekey.Set
 	// Input is read twice if it can be, and else copied to a temporary file.
 	Input io.Reader
 	// Progress is called now and then, by one goroutine at a time; nil for none.
 	Progress func(Progress)
 }
+
+// KeySource says where the data key of a stream comes from.
+type KeySource string
+
+// The sources of data keys.
+const (
+	// KeyKMS asks KMS with the producer's credentials.
+	KeyKMS KeySource = "kms"
+	// KeyIntake makes one and seals it to the enclave's intake key.
+	KeyIntake KeySource = "intake"
+)
 
 // Progress says how far a submission is.
 type Progress struct {
@@ -65,6 +81,11 @@ func (c *Client) Submit(ctx context.Context, s Submission) (Summary, error) {
 	}
 	if err := c.entitled(terms.bundle, s.Dataset, signer.Public().(ed25519.PublicKey)); err != nil {
 		return Summary{}, err
+	}
+	if s.Keys != nil {
+		if err := c.checkKeys(s.Keys, terms.bundle, terms.peer); err != nil {
+			return Summary{}, err
+		}
 	}
 	in, err := newInput(ctx, s.Input)
 	if err != nil {

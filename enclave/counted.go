@@ -70,7 +70,7 @@ type countedKeys struct {
 func (c countedKeys) Open(ctx context.Context, h envelope.Header) (secret.Bytes, error) {
 	mark := new(atomic.Bool)
 	key, err := c.Keys.Open(context.WithValue(ctx, asked{}, mark), h)
-	if err == nil && !mark.Load() {
+	if err == nil && !mark.Load() && h.Wrap.Kind == envelope.WrapKMS {
 		c.counts.Count(counters.KeyringHit)
 	}
 	return key, err

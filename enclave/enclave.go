@@ -27,6 +27,7 @@ import (
 	"github.com/cloisterhq/cloister/enclave/counters"
 	"github.com/cloisterhq/cloister/enclave/host"
 	"github.com/cloisterhq/cloister/enclave/identity"
+	"github.com/cloisterhq/cloister/enclave/intake"
 	"github.com/cloisterhq/cloister/enclave/kms"
 	"github.com/cloisterhq/cloister/enclave/server"
 	"github.com/cloisterhq/cloister/enclave/state"
@@ -81,6 +82,8 @@ type Enclave struct {
 	counts *counters.Counters
 	// opened is the state once KMS has released its key.
 	opened atomic.Pointer[state.State]
+	// intake has the intake keys, soon after the state is open.
+	intake atomic.Pointer[intake.Keys]
 }
 
 // New boots: fetches the bundle, measures and locks, checks its own evidence,
@@ -143,24 +146,25 @@ func (e *Enclave) measure(ctx context.Context) error {
 // Serve listens on both ports at once, so that evidence can be had and judged
 // before any key is there, and opens the two paths when the state is open.
 func (e *Enclave) Serve(ctx context.Context) error {
-	intake, err := e.config.Transport.Listen(vsock.PortIngest)
+	records, err := e.config.Transport.Listen(vsock.PortIngest)
 	if err != nil {
 		return fmt.Errorf("enclave: %w", err)
 	}
 	queries, err := e.config.Transport.Listen(vsock.PortAttested)
 	if err != nil {
-		intake.Close()
+		records.Close()
 		return fmt.Errorf("enclave: %w", err)
 	}
 	attested := attls.NewServer(e.cert, e.clock.Now, e.evidence, exchangeTimeout)
 	group, ctx := errgroup.WithContext(ctx)
 	// On a shared machine every enclave and every process could reach the ports.
-	group.Go(func() error { return server.ServeIntake(ctx, vsock.Only(intake, vsock.HostCID), e.paths) })
+	group.Go(func() error { return server.ServeIntake(ctx, vsock.Only(records, vsock.HostCID), e.paths) })
 	group.Go(func() error {
 		return server.ServeQueries(ctx, vsock.Only(queries, vsock.HostCID), attested, e.paths, e.who)
 	})
 	group.Go(func() error { return e.unlock(ctx) })
 	group.Go(func() error { return e.keepTime(ctx) })
+	group.Go(func() error { return e.keepIntake(ctx) })
 	group.Go(func() error {
 		e.counts.Run(ctx)
 		return nil
@@ -203,8 +207,13 @@ func (e *Enclave) evidence(ctx context.Context, nonce []byte, spki [32]byte) (at
 		genesis := s.Genesis()
 		ev.ServiceKey, ev.Genesis = s.ServicePublicKey(), genesis[:]
 	}
+	if keys := e.intake.Load(); keys != nil {
+		public, _, _ := keys.Current()
+		digest := public.Digest()
+		ev.IntakeKey = digest[:]
+	}
 	userData := attls.Binding{
-		SPKI: spki, ServiceKey: ev.ServiceKey, Genesis: ev.Genesis, BundleDigest: bundle.Digest(e.raw),
+		SPKI: spki, ServiceKey: ev.ServiceKey, IntakeKey: ev.IntakeKey, Genesis: ev.Genesis, BundleDigest: bundle.Digest(e.raw),
 	}.UserData()
 	var err error
 	ev.Document, err = e.device.Attest(ctx, nsm.Request{UserData: userData[:], Nonce: nonce})

@@ -9,6 +9,7 @@ import (
 	"github.com/cloisterhq/cloister/enclave/audit"
 	"github.com/cloisterhq/cloister/enclave/host"
 	"github.com/cloisterhq/cloister/enclave/ingest"
+	"github.com/cloisterhq/cloister/enclave/intake"
 	"github.com/cloisterhq/cloister/enclave/kms"
 	"github.com/cloisterhq/cloister/enclave/server"
 	"github.com/cloisterhq/cloister/enclave/state"
@@ -88,6 +89,8 @@ func failure(err error) string {
 		{ingest.ErrReplay, "an envelope in the parent's inbox isn't the one that was accepted"},
 		{state.ErrNotFound, "an accepted envelope is gone from the parent's inbox"},
 		{state.ErrCorrupt, "a contract that stored records were judged by is gone or changed in the parent's store"},
+		{intake.ErrCorrupt, "an intake key in the parent's store is damaged"},
+		{intake.ErrUnknown, "an intake key that stored records were sealed to is gone from the parent's store"},
 		{audit.ErrCorrupt, "the audit log in the parent's store isn't whole"},
 		{audit.ErrFork, "another enclave writes to the audit log"},
 	} {

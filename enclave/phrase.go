@@ -3,6 +3,7 @@ package enclave
 import (
 	"context"
 	"errors"
+	"io/fs"
 
 	"github.com/cloisterhq/cloister/attestation"
 	"github.com/cloisterhq/cloister/enclave/audit"
@@ -10,6 +11,7 @@ import (
 	"github.com/cloisterhq/cloister/enclave/clock"
 	"github.com/cloisterhq/cloister/enclave/host"
 	"github.com/cloisterhq/cloister/enclave/ingest"
+	"github.com/cloisterhq/cloister/enclave/intake"
 	"github.com/cloisterhq/cloister/enclave/kms"
 	"github.com/cloisterhq/cloister/enclave/state"
 	"github.com/cloisterhq/cloister/internal/bundle"
@@ -70,12 +72,14 @@ func kinds() []kind {
 		{state.ErrFork, "because: another writer took the next manifest"},
 		{state.ErrSealed, "because: an object isn't sealed by this state"},
 		{state.ErrNotFound, "because: an object is missing"},
+		{intake.ErrCorrupt, "because: a stored intake key isn't this state's"},
+		{intake.ErrUnknown, "because: an intake key is missing"},
 		{audit.ErrCorrupt, "because: the stored audit entries aren't a whole chain"},
 		{audit.ErrFork, "because: another writer took the next audit entry"},
 		{ingest.ErrSuccession, "because: a contract doesn't allow all that its older version did, of which records are stored"},
-		{ingest.ErrSuccession, "because: a contract doesn't allow what its older version did"},
 		{ingest.ErrReplay, "because: a stored envelope isn't the accepted one"},
 		{host.ErrUnavailable, "because: the parent doesn't answer"},
+		{fs.ErrNotExist, "because: a device or file isn't there"},
 		{context.DeadlineExceeded, "because: it took too long"},
 		{context.Canceled, "because: it was told to stop"},
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/cloisterhq/cloister/enclave/clock"
 	"github.com/cloisterhq/cloister/enclave/host"
 	"github.com/cloisterhq/cloister/enclave/ingest"
+	"github.com/cloisterhq/cloister/enclave/intake"
 	"github.com/cloisterhq/cloister/enclave/kms"
 	"github.com/cloisterhq/cloister/enclave/state"
 )
@@ -30,8 +32,8 @@ func TestBecause(t *testing.T) {
 		"profile":   fmt.Errorf("%w: %w", boot.ErrProfile, attestation.NewError(attestation.UntrustedRoot, canary, nil)),
 		"freshness": enclave.ErrFreshness, "denied": kms.ErrDenied, "refused": kms.ErrRefused, "answer": kms.ErrAnswer, "unavailable": kms.ErrUnavailable,
 		"ciphertext": kms.ErrCiphertext, "corrupt": state.ErrCorrupt, "fork": state.ErrFork, "sealed": state.ErrSealed, "missing": state.ErrNotFound,
-		"audit": audit.ErrCorrupt, "replay": ingest.ErrReplay, "succession": ingest.ErrSuccession, "parent": host.ErrUnavailable,
-		"deadline": context.DeadlineExceeded, "told": context.Canceled,
+		"audit": audit.ErrCorrupt, "intake": intake.ErrCorrupt, "intake key": intake.ErrUnknown, "replay": ingest.ErrReplay, "succession": ingest.ErrSuccession, "parent": host.ErrUnavailable,
+		"device": fs.ErrNotExist, "deadline": context.DeadlineExceeded, "told": context.Canceled,
 	} {
 		phrase := enclave.Because(fmt.Errorf("%s: %w", canary, err))
 		if before, twice := seen[phrase]; twice {

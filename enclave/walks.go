@@ -78,9 +78,13 @@ func (e *Enclave) stay(ctx context.Context, err error, phrase Phrase, reason str
 
 // open makes the two paths over an open state and replays into them.
 func (e *Enclave) open(ctx context.Context, s *state.State) error {
+	intakes, err := e.openIntake(ctx, s)
+	if err != nil {
+		return err
+	}
 	tables := store.New(contracts(e.bundle))
 	keys := keyring.New(keyring.Config{
-		KMS: countedKMS{e.kms, e.counts}, Deployment: e.bundle.Deployment, Dataset: keyOf(e.bundle), Max: keyringSize, TTL: keyringLife, Now: e.clock.Now,
+		KMS: countedKMS{e.kms, e.counts}, Intake: intakes, Deployment: e.bundle.Deployment, Dataset: keyOf(e.bundle), Max: keyringSize, TTL: keyringLife, Now: e.clock.Now,
 	})
 	in, err := ingest.New(ingest.Config{Bundle: e.bundle, Keys: countedKeys{keys, e.counts}, State: s, Store: tables, Now: e.clock.Now})
 	if err != nil {

@@ -91,8 +91,12 @@ func (w *world) up() (stop func() error) {
 		return <-ended
 	})
 	w.t.Cleanup(func() { _ = stop() })
+	parts := 5
+	if w.config.AdminAddr != "" {
+		parts++
+	}
 	for range 1000 {
-		if strings.Count(w.log.String(), "parent: listening") == 5 {
+		if strings.Count(w.log.String(), "parent: listening") == parts {
 			return stop
 		}
 		time.Sleep(5 * time.Millisecond)

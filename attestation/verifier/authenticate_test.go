@@ -78,8 +78,27 @@ func changed(raw []byte, f func(i int, changed []byte)) {
 	wg.Wait()
 }
 
+// certified says which bytes of a document are in its certificates: a change
+// there costs several signatures to find.
+func certified(t *testing.T, raw []byte) []bool {
+	t.Helper()
+	d, err := attestation.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside := make([]bool, len(raw))
+	for _, der := range append(d.CABundle(), d.Certificate()) {
+		begin := bytes.Index(raw, der)
+		for i := range der {
+			inside[begin+i] = true
+		}
+	}
+	return inside
+}
+
 // TestChanges: no byte of a document can be changed, and nothing cut off. A
-// cache holds the good chain, which mustn't help any other one.
+// cache holds the good chain, which mustn't help any other one. Bytes of
+// certificates get one change each; those of a real document all three.
 func TestChanges(t *testing.T) {
 	e := conformance.Live(now, nonce(), []byte("data"))
 	cache := verifier.NewCache(newRoots(t, e.Root), 0)
@@ -91,7 +110,11 @@ func TestChanges(t *testing.T) {
 		_, err := at(e.Document[:n])
 		refusal(t, err, attestation.Malformed)
 	}
+	inside := certified(t, e.Document)
 	changed(e.Document, func(i int, b []byte) {
+		if inside[i] && b[i]^e.Document[i] != []byte{0x01, 0x80, 0xff}[i%3] {
+			return
+		}
 		if a, err := at(b); err == nil || a != nil {
 			t.Errorf("accepted with byte %d changed", i)
 		}

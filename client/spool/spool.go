@@ -35,12 +35,12 @@ import (
 )
 
 const (
-	// DefaultLimit bounds the sealed batches of one spool, in bytes.
+	// DefaultLimit bounds the sealed batches of one stream, in bytes.
 	DefaultLimit = 64 << 30
 	// MaxBatches is the largest number of batches of one stream.
 	MaxBatches = 1 << 20
-	// maxStreams bounds a spool's streams.
-	maxStreams = 1 << 16
+	// maxStreams bounds how many streams are listed.
+	maxStreams = 1 << 20
 	// maxFile is the largest file, in bytes: an envelope, or a receipt with its
 	// report, and little else.
 	maxFile = limits.Envelope + 64<<10
@@ -61,8 +61,8 @@ var (
 	ErrOtherInput = errors.New("the stream was begun with another input")
 	// ErrDamaged says that a file isn't as it was written, or that one is gone.
 	ErrDamaged = errors.New("damaged")
-	// ErrFull says that the spool holds as many bytes as it may.
-	ErrFull = errors.New("the spool holds as much as it may")
+	// ErrFull says that the spool holds as much of the stream as it may.
+	ErrFull = errors.New("the spool holds as much of this stream as it may")
 	// ErrNone says that there is no such stream.
 	ErrNone = errors.New("no such stream")
 )
@@ -70,8 +70,7 @@ var (
 // Spool is a directory of streams.
 type Spool struct {
 	dir string
-	// Limit bounds the sealed batches of all streams, in bytes. It is checked
-	// when a stream is opened and with each batch of it.
+	// Limit bounds the sealed batches of each stream, in bytes.
 	Limit int64
 }
 
@@ -162,26 +161,4 @@ func (s *Spool) locked(ctx context.Context, dir string, wait time.Duration, info
 		return nil, err
 	}
 	return st, nil
-}
-
-// used sums up the sealed batches of all streams, in bytes.
-func (s *Spool) used() (int64, error) {
-	ids, err := s.Streams()
-	if err != nil {
-		return 0, err
-	}
-	var total int64
-	for _, id := range ids {
-		entries, err := readDir(filepath.Join(s.dir, id, sealedDir), 2*MaxBatches)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return 0, fmt.Errorf("spool: %w", err)
-		}
-		for _, e := range entries {
-			// One that another process has just removed counts no more.
-			if info, err := e.Info(); err == nil {
-				total += info.Size()
-			}
-		}
-	}
-	return total, nil
 }

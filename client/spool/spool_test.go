@@ -188,17 +188,10 @@ func TestLimit(t *testing.T) {
 		t.Fatalf("a third one: %v", err)
 	}
 	st.Close()
-	other := info()
-	other.Stream = "s-2"
-	full, err := s.Begin(t.Context(), other, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := full.Put(batch(0)); !errors.Is(err, spool.ErrFull) {
-		t.Errorf("one of another stream: %v", err)
-	}
-	full.Close()
 	st = begin(t, s)
+	if err := st.Put(batch(2)); !errors.Is(err, spool.ErrFull) {
+		t.Fatalf("opened again: %v", err)
+	}
 	settle(t, st, 0)
 	put(t, st, 2)
 }

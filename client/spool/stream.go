@@ -20,7 +20,7 @@ type Stream struct {
 	info Info
 	lock *os.File
 	held []bool // for each batch whether its receipt is there
-	used int64  // bytes in sealed/, of all streams
+	used int64  // bytes in sealed/
 }
 
 // scan reads a stream's directory, whose lock is held, and tidies up after a
@@ -50,15 +50,12 @@ func (s *Spool) scan(dir string, lock *os.File, info func() (Info, error)) (*Str
 	if err := st.arrange(sealed, receipts); err != nil {
 		return nil, err
 	}
-	if st.used, err = s.used(); err != nil {
-		return nil, err
-	}
 	return st, nil
 }
 
-// numbers lists the batches in a directory of the stream, and removes what a
-// crash left unfinished.
-func (s *Stream) numbers(sub string) (map[uint64]bool, error) {
+// numbers lists the batches in a directory of the stream with their sizes in
+// bytes, and removes what a crash left unfinished.
+func (s *Stream) numbers(sub string) (map[uint64]int64, error) {
 	dir := filepath.Join(s.dir, sub)
 	if err := sweep(dir); err != nil {
 		return nil, err
@@ -67,36 +64,44 @@ func (s *Stream) numbers(sub string) (map[uint64]bool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
-	found := map[uint64]bool{}
+	found := map[uint64]int64{}
 	for _, e := range entries {
 		n, err := strconv.ParseUint(e.Name(), 10, 32)
 		if err != nil || e.Name() != fileName(n) || n >= MaxBatches {
 			return nil, fmt.Errorf("spool: %s: %w: not a file of a spool", filepath.Join(dir, e.Name()), ErrDamaged)
 		}
-		found[n] = true
+		info, err := e.Info()
+		if err != nil {
+			return nil, fmt.Errorf("spool: %w", err)
+		}
+		found[n] = info.Size()
 	}
 	return found, nil
 }
 
 // arrange checks that no number is missing, and removes sealed batches whose
 // receipts are there.
-func (s *Stream) arrange(sealed, receipts map[uint64]bool) error {
+func (s *Stream) arrange(sealed, receipts map[uint64]int64) error {
 	last := -1
-	for _, numbers := range []map[uint64]bool{sealed, receipts} {
+	for _, numbers := range []map[uint64]int64{sealed, receipts} {
 		for n := range numbers {
 			last = max(last, int(n))
 		}
 	}
 	for n := range uint64(last + 1) {
-		if !sealed[n] && !receipts[n] {
+		size, waiting := sealed[n]
+		_, held := receipts[n]
+		switch {
+		case !waiting && !held:
 			return fmt.Errorf("spool: %s: %w: gone, while later batches are there", s.path(sealedDir, n), ErrDamaged)
-		}
-		if sealed[n] && receipts[n] {
+		case waiting && held:
 			if err := os.Remove(s.path(sealedDir, n)); err != nil {
 				return fmt.Errorf("spool: %w", err)
 			}
+		case waiting:
+			s.used += size
 		}
-		s.held = append(s.held, receipts[n])
+		s.held = append(s.held, held)
 	}
 	return nil
 }

@@ -48,7 +48,7 @@ are the production code; only the NSM, KMS and vsock are simulated, under a
 trust root made for each deployment.`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.AddCommand(upCommand(), statusCommand(), downCommand(), tokenCommand(), runCommand(), demoCommand())
+	root.AddCommand(upCommand(), statusCommand(), downCommand(), tokenCommand(), runCommand(), demoCommand(), kmsCommand())
 	return root
 }
 

@@ -194,8 +194,8 @@ func tokenWarning(out io.Writer, c *client.Client) {
 	}
 }
 
-// watcher says what becomes of connections to the enclave, each thing once
-// until something else happens.
+// watcher says what becomes of connections to the enclave: every one that was
+// verified, and an error once until something else happens.
 type watcher struct {
 	mu   sync.Mutex
 	out  io.Writer // guarded by mu
@@ -203,6 +203,9 @@ type watcher struct {
 }
 
 func (w *watcher) peer(p *attls.Peer) {
+	w.mu.Lock()
+	w.last = ""
+	w.mu.Unlock()
 	w.say(fmt.Sprintf("verified again: %s, release %s, deployment %s", p.Result.Environment(), p.Result.Release(), p.Bundle.Deployment))
 }
 

@@ -46,7 +46,7 @@ column is the unit.
 --with-values writes the values of short lists, if each of them stands in ten
 records or more.`,
 		Example: `  cloister contract init visits.csv > visits.yaml
-  cloister contract init visits.csv --dataset visits --with-values --out visits.yaml`,
+  cloister contract init visits.csv --dataset visits --with-values --out proposal.yaml`,
 		Args: usage(cobra.ExactArgs(1)),
 	}
 	cmd.Flags().StringVar(&o.Dataset, "dataset", "", "the dataset's name (default: the file's)")

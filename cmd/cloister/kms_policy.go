@@ -8,12 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cloisterhq/cloister/attestation"
-	"github.com/cloisterhq/cloister/attestation/policy"
 	"github.com/cloisterhq/cloister/internal/bundle"
 	"github.com/cloisterhq/cloister/internal/keypolicy"
 	"github.com/cloisterhq/cloister/internal/keypolicy/lint"
@@ -22,9 +20,9 @@ import (
 
 // keyPolicies is what `cloister kms policy` is asked for.
 type keyPolicies struct {
-	release, bundle, owner, role string
-	pcrs, producers              map[string]string
-	out                          string
+	release, eif, bundle, owner, role string
+	pcrs, producers                   map[string]string
+	out                               string
 	// tooLarge says that the enclave's IAM policy was left out.
 	tooLarge bool
 }
@@ -51,7 +49,8 @@ appraisal policy gets a statement of its own, so that registers of two releases
 never mix: for an upgrade, name the old and the new one, and write again without
 the old one when it is gone. Releases whose time is over are left out.
 
-Without --release, --pcr names one release; PCR16 comes from the bundle.
+Without --release, --eif measures the image of one release, or --pcr names its
+registers; PCR16 comes from the bundle.
 The output is checked by 'cloister kms lint' before it is written. Nothing is
 sent to AWS: 'aws kms put-key-policy' puts the policies in place.`,
 		Example: `  cloister kms policy --release policy.json --bundle bundle.cbor --owner arn:aws:iam::111122223333:role/data-owner \
@@ -60,7 +59,8 @@ sent to AWS: 'aws kms put-key-policy' puts the policies in place.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&p.release, "release", "", "appraisal policy with the releases")
-	flags.StringToStringVar(&p.pcrs, "pcr", nil, "a register of the one release, such as 0=HEX; 0, 1 and 2 are needed, 3, 4, 8 and 16 may be given")
+	flags.StringVar(&p.eif, "eif", "", "image of the one release, from which PCR0, 1 and 2 come")
+	flags.StringToStringVar(&p.pcrs, "pcr", nil, "a register of the one release, such as 0=HEX; 0, 1 and 2 are needed without --eif, 3, 4, 8 and 16 may be given")
 	flags.StringVar(&p.bundle, "bundle", "", "the deployment's bundle")
 	flags.StringVar(&p.owner, "owner", "", "ARN of the data owner's role, which administers the keys")
 	flags.StringVar(&p.role, "enclave-role", "", "ARN of the role that the enclave calls KMS with")
@@ -71,8 +71,9 @@ sent to AWS: 'aws kms put-key-policy' puts the policies in place.`,
 }
 
 func (p *keyPolicies) run(cmd *cobra.Command) error {
-	if p.bundle == "" || p.owner == "" || p.role == "" || (p.release == "") == (len(p.pcrs) == 0) {
-		return &exitError{exitUsage, errors.New("--bundle, --owner, --enclave-role and one of --release and --pcr are needed")}
+	one := len(p.pcrs) > 0 || p.eif != ""
+	if p.bundle == "" || p.owner == "" || p.role == "" || (p.release == "") != one {
+		return &exitError{exitUsage, errors.New("--bundle, --owner, --enclave-role and one of --release, --eif and --pcr are needed")}
 	}
 	raw, err := readLimited(p.bundle, limits.Bundle)
 	if err != nil {
@@ -106,73 +107,6 @@ func (p *keyPolicies) run(cmd *cobra.Command) error {
 		fmt.Fprintln(cmd.ErrOrStderr(), "note:", printable(n))
 	}
 	return nil
-}
-
-// releases answers the releases that keys are released to, and what to say
-// about those that aren't.
-func (p *keyPolicies) releases(cmd *cobra.Command, pcr16 attestation.PCR) ([]keypolicy.Release, []string, error) {
-	if p.release == "" {
-		pcrs := map[string]string{"16": pcr16.String()}
-		for n, v := range p.pcrs {
-			pcrs[n] = v
-		}
-		if pcrs["16"] != pcr16.String() {
-			return nil, nil, &exitError{exitUsage, errors.New("--pcr 16: not the bundle's")}
-		}
-		r, err := release(pcrs)
-		return []keypolicy.Release{r}, nil, err
-	}
-	raw, err := readPolicyFile(cmd, p.release)
-	if err != nil {
-		return nil, nil, err
-	}
-	appraisal, err := policy.Load(raw)
-	if err != nil {
-		return nil, nil, &exitError{exitUsage, fmt.Errorf("%s: %w", p.release, err)}
-	}
-	var all []keypolicy.Release
-	var notes []string
-	fits := false
-	for _, rel := range appraisal.Releases() {
-		if !rel.NotAfter.IsZero() && time.Now().After(rel.NotAfter) {
-			notes = append(notes, fmt.Sprintf("release %s is over and left out", rel.Name))
-			continue
-		}
-		pcrs := map[string]string{}
-		for n, v := range rel.PCRs {
-			pcrs[fmt.Sprint(n)] = v.String()
-		}
-		r, err := release(pcrs)
-		if err != nil {
-			return nil, nil, fmt.Errorf("release %s: %w", rel.Name, err)
-		}
-		fits = fits || rel.PCRs[policy.BundlePCR] == pcr16
-		all = append(all, r)
-	}
-	if !fits {
-		return nil, nil, fmt.Errorf("no release in force has this bundle's PCR16, %s: no enclave with it would get a key", pcr16)
-	}
-	return all, notes, nil
-}
-
-// release takes registers by number. One that a key policy here can't hold is
-// an error: leaving it out would release keys to more than the policy accepts.
-func release(pcrs map[string]string) (keypolicy.Release, error) {
-	var r keypolicy.Release
-	fields := map[string]*string{"0": &r.PCR0, "1": &r.PCR1, "2": &r.PCR2, "3": &r.PCR3, "4": &r.PCR4, "8": &r.PCR8, "16": &r.PCR16}
-	for n, v := range pcrs {
-		field, ok := fields[n]
-		if !ok {
-			return r, &exitError{exitUsage, fmt.Errorf("PCR%s isn't one of 0, 1, 2, 3, 4, 8 and 16", n)}
-		}
-		if *field = v; v == "" {
-			return r, &exitError{exitUsage, fmt.Errorf("PCR%s is empty", n)}
-		}
-	}
-	if err := r.Check(); err != nil {
-		return r, &exitError{exitUsage, err}
-	}
-	return r, nil
 }
 
 // files makes every policy.

@@ -127,7 +127,7 @@ Exit codes: 0 done, 1 refused, 2 usage, 3 unreachable.`,
 	root.AddCommand(
 		verifyCommand(), statusCommand(), policyCommand(), kmsCommand(),
 		datasetsCommand(), describeCommand(), queryCommand(), connectCommand(),
-		submitCommand(), receiptsCommand(), keygenCommand(),
+		submitCommand(), receiptsCommand(), keysCommand(), keygenCommand(),
 		contractCommand(), bundleCommand(), eifCommand(),
 		versionCommand(),
 	)

@@ -16,7 +16,7 @@ import (
 
 func submitCommand() *cobra.Command {
 	var s client.Submission
-	var rejects, form, key string
+	var rejects, form, key, keys string
 	cmd := &cobra.Command{
 		Use:   "submit --dataset NAME FILE|-",
 		Short: "Seal records and submit them to the enclave",
@@ -31,10 +31,15 @@ again is recognised and counts nothing. While the enclave is away, records are
 sealed under the context's pinned bundle, if the policy names it, and stay
 pending at the gateway; ` + "`cloister receipts`" + ` fetches what becomes of them.
 
+With --key intake no KMS and no AWS credentials are needed: the data key is made
+here and sealed to the enclave's intake key, which is fetched from the verified
+enclave, or read from the file of ` + "`cloister keys fetch`" + ` that --keys names.
+
 Exit codes: 0 nothing rejected (pending included), 1 something was rejected,
 2 usage, 3 unreachable.`,
 		Example: `  cloister submit --dataset flchain test/data/flchain.csv
   cloister submit --dataset flchain --rejects rejects.ndjson visits.ndjson
+  cloister submit --dataset flchain --key intake --keys keys.json visits.csv
   gzip -dc visits.csv.gz | cloister submit --dataset flchain --format csv -`,
 		Args: usage(cobra.ExactArgs(1)),
 	}
@@ -42,7 +47,8 @@ Exit codes: 0 nothing rejected (pending included), 1 something was rejected,
 	cmd.Flags().StringVar(&s.Stream, "stream", "", "name of the submission (default: the input's SHA-256)")
 	cmd.Flags().StringVar(&rejects, "rejects", "", "write rejected records' numbers, fields and rules to this NDJSON file")
 	cmd.Flags().StringVar(&form, "format", "", "csv or ndjson (default: by the file's name)")
-	cmd.Flags().StringVar(&key, "key", "kms", "where data keys come from; kms is the only way yet")
+	cmd.Flags().StringVar(&key, "key", string(client.KeyKMS), "where data keys come from: kms, or made here and sealed to the enclave's intake key: intake")
+	cmd.Flags().StringVar(&keys, "keys", "", "the intake key's file, from cloister keys fetch (default: fetched now)")
 	cmd.Flags().StringP("output", "o", "text", "text or json")
 	producerFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -50,8 +56,10 @@ Exit codes: 0 nothing rejected (pending included), 1 something was rejected,
 		switch {
 		case err != nil:
 			return err
-		case key != "kms":
-			return &exitError{exitUsage, fmt.Errorf("--key %s: kms is the only way yet", key)}
+		case key != string(client.KeyKMS) && key != string(client.KeyIntake):
+			return &exitError{exitUsage, fmt.Errorf("--key %s: choose kms or intake", key)}
+		case keys != "" && key != string(client.KeyIntake):
+			return &exitError{exitUsage, errors.New("--keys needs --key intake")}
 		case s.Dataset == "":
 			return &exitError{exitUsage, errors.New("--dataset is needed; see `cloister datasets`")}
 		}
@@ -61,6 +69,12 @@ Exit codes: 0 nothing rejected (pending included), 1 something was rejected,
 		c, err := producing(cmd)
 		if err != nil {
 			return err
+		}
+		s.Key = client.KeySource(key)
+		if keys != "" {
+			if s.Keys, err = client.LoadKeys(keys); err != nil {
+				return err
+			}
 		}
 		input, err := open(cmd, args[0])
 		if err != nil {

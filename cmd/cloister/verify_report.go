@@ -8,8 +8,6 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/term"
-
 	"github.com/cloisterhq/cloister/attestation"
 	"github.com/cloisterhq/cloister/attestation/ear"
 	"github.com/cloisterhq/cloister/attestation/verifier"
@@ -193,8 +191,7 @@ func okay(out io.Writer) string {
 // colours says whether out is a terminal that may show colours
 // (https://no-color.org).
 func colours(out io.Writer) bool {
-	file, ok := out.(*os.File)
-	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(file.Fd())) //nolint:gosec // a descriptor
+	return isTerminal(out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

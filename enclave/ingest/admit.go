@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/cloisterhq/cloister/enclave/keyring"
 	"github.com/cloisterhq/cloister/enclave/kms"
 	"github.com/cloisterhq/cloister/internal/envelope"
+	"github.com/cloisterhq/cloister/internal/intakekey"
 )
 
 // Refusal says that an envelope as a whole can't be accepted, now or later.
@@ -32,6 +34,8 @@ const (
 	ReasonContract   = "the envelope is for another version of the contract"
 	ReasonKey        = "the data key is wrapped by another key than the dataset's"
 	ReasonBlob       = "KMS can't open the data key with this producer's context"
+	ReasonIntake     = "the intake key isn't this enclave's, or has expired"
+	ReasonSealed     = "the data key wasn't sealed to the intake key for this stream"
 	ReasonOpen       = "the envelope doesn't open with its data key"
 	ReasonContent    = "the content isn't in a known codec"
 	ReasonConflict   = "the stream has other records under this number"
@@ -91,7 +95,8 @@ func (in *Ingest) entitled(h envelope.Header, datasets []string) error {
 	if h.Contract != dataset.Contract.Version {
 		return &Refusal{ReasonContract}
 	}
-	if h.Wrap.Key != dataset.KeyARN || h.Wrap.Epoch != dataset.KeyEpoch {
+	// Whether an intake key is ours the keyring says.
+	if h.Wrap.Kind == envelope.WrapKMS && (h.Wrap.Key != dataset.KeyARN || h.Wrap.Epoch != dataset.KeyEpoch) {
 		return &Refusal{ReasonKey}
 	}
 	return nil
@@ -100,8 +105,13 @@ func (in *Ingest) entitled(h envelope.Header, datasets []string) error {
 // open asks for the data key and opens the envelope with it.
 func (in *Ingest) open(ctx context.Context, a *envelope.Authentic) (*envelope.Opened, error) {
 	dek, err := in.config.Keys.Open(ctx, a.Header())
-	if errors.Is(err, kms.ErrCiphertext) {
+	switch {
+	case errors.Is(err, kms.ErrCiphertext):
 		return nil, &Refusal{ReasonBlob}
+	case errors.Is(err, keyring.ErrWrap) && a.Header().Wrap.Kind == envelope.WrapIntake:
+		return nil, &Refusal{ReasonIntake}
+	case errors.Is(err, intakekey.ErrOpen):
+		return nil, &Refusal{ReasonSealed}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ingest: data key: %w", err)

@@ -20,7 +20,8 @@ import (
 
 // ErrWrap says that a data key isn't wrapped as the bundle says for its
 // dataset, or said when the envelope was accepted: another KMS key, epoch or
-// deployment, or no dataset of that name. KMS wasn't asked.
+// deployment, or no dataset of that name; or to an intake key that isn't this
+// enclave's, or has expired. KMS wasn't asked.
 var ErrWrap = errors.New("keyring: not wrapped by the dataset's key")
 
 // KMS unwraps data keys.
@@ -30,10 +31,21 @@ type KMS interface {
 	Decrypt(ctx context.Context, arn string, context map[string]string, blob []byte) (secret.Bytes, error)
 }
 
+// Intake opens data keys that were sealed to an intake key.
+type Intake interface {
+	// Takes says whether new envelopes under the intake key of that name are
+	// accepted now.
+	Takes(key string) bool
+	// Unwrap opens a data key that is bound to info. The caller owns the answer.
+	Unwrap(key string, info, blob []byte) (secret.Bytes, error)
+}
+
 // Config is what New needs.
 type Config struct {
 	// KMS is asked for keys that aren't held. Required.
 	KMS KMS
+	// Intake has the intake keys. Without it none is known.
+	Intake Intake
 	// Deployment is the bundle's name of the deployment. Required.
 	Deployment string
 	// Dataset answers the KMS key and the epoch that the bundle pins for a
@@ -69,6 +81,12 @@ func (k *Keyring) Open(ctx context.Context, h envelope.Header) (secret.Bytes, er
 	if !ok {
 		return secret.Bytes{}, ErrWrap
 	}
+	if h.Wrap.Kind == envelope.WrapIntake {
+		if k.config.Intake == nil || !k.config.Intake.Takes(h.Wrap.Key) {
+			return secret.Bytes{}, ErrWrap
+		}
+		return k.unseal(ctx, h)
+	}
 	return k.open(ctx, h, arn, epoch)
 }
 
@@ -79,6 +97,12 @@ func (k *Keyring) Reopen(ctx context.Context, h envelope.Header, arn string, epo
 	_, newest, ok := k.config.Dataset(h.Dataset)
 	if !ok || epoch > newest {
 		return secret.Bytes{}, ErrWrap
+	}
+	if h.Wrap.Kind == envelope.WrapIntake {
+		if h.Wrap.Key != arn || h.Wrap.Epoch != epoch {
+			return secret.Bytes{}, ErrWrap
+		}
+		return k.unseal(ctx, h)
 	}
 	return k.open(ctx, h, arn, epoch)
 }
@@ -91,6 +115,22 @@ func (k *Keyring) open(ctx context.Context, h envelope.Header, arn string, epoch
 	encryption := envelope.KMSContext(k.config.Deployment, h.Dataset, h.Producer, epoch)
 	key, err := k.calls.do(ctx, nameOf(arn, encryption, h.Wrap.Blob), func(ctx context.Context) (secret.Bytes, error) {
 		return k.config.KMS.Decrypt(ctx, arn, encryption, h.Wrap.Blob)
+	})
+	if err != nil {
+		return secret.Bytes{}, fmt.Errorf("keyring: %w", err)
+	}
+	return key, nil
+}
+
+// unseal answers the data key that is sealed to an intake key, with the info
+// that is built here.
+func (k *Keyring) unseal(ctx context.Context, h envelope.Header) (secret.Bytes, error) {
+	if h.Deployment != k.config.Deployment || k.config.Intake == nil {
+		return secret.Bytes{}, ErrWrap
+	}
+	info := envelope.IntakeInfo(k.config.Deployment, h.Dataset, h.Producer, h.Stream, h.Wrap.Key)
+	key, err := k.calls.do(ctx, nameOf(h.Wrap.Key, map[string]string{"intake": string(info)}, h.Wrap.Blob), func(context.Context) (secret.Bytes, error) {
+		return k.config.Intake.Unwrap(h.Wrap.Key, info, h.Wrap.Blob)
 	})
 	if err != nil {
 		return secret.Bytes{}, fmt.Errorf("keyring: %w", err)

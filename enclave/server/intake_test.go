@@ -32,6 +32,12 @@ func (a acceptor) Accept(ctx context.Context, envelope []byte) (*ingest.Accepted
 // intake serves the record path on a unix socket.
 func intake(t *testing.T) (cloisterv1.IntakeClient, *server.Paths) {
 	t.Helper()
+	conn, paths := dialIntake(t)
+	return cloisterv1.NewIntakeClient(conn), paths
+}
+
+func dialIntake(t *testing.T) (*grpc.ClientConn, *server.Paths) {
+	t.Helper()
 	dir, paths := t.TempDir(), server.NewPaths()
 	l, err := vsock.Unix(dir, vsock.EnclaveCID).Listen(vsock.PortIngest)
 	if err != nil {
@@ -54,7 +60,7 @@ func intake(t *testing.T) (cloisterv1.IntakeClient, *server.Paths) {
 			t.Errorf("the server ended: %v", err)
 		}
 	})
-	return cloisterv1.NewIntakeClient(conn), paths
+	return conn, paths
 }
 
 func TestAccept(t *testing.T) {

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/cloisterhq/cloister/enclave/audit"
 	"github.com/cloisterhq/cloister/enclave/identity"
 	"github.com/cloisterhq/cloister/enclave/server"
 	"github.com/cloisterhq/cloister/enclave/sql"
@@ -303,6 +304,8 @@ func TestRefusals(t *testing.T) {
 		"a mode":               {refuse("PQ404_MODE_NOT_AVAILABLE"), codes.FailedPrecondition, "PQ404_MODE"},
 		"a wrapped refusal":    {fmt.Errorf("query: %w", refuse("PQ100_SYNTAX")), codes.InvalidArgument, "PQ100_SYNTAX"},
 		"not allowed":          {fmt.Errorf("query: %w", identity.ErrNotAllowed), codes.PermissionDenied, "PQ300_NOT_ALLOWED"},
+		"no audit log":         {fmt.Errorf("protect: %w: %w", audit.ErrUnsettled, errors.New(data)), codes.Unavailable, "the audit log can't be written now"},
+		"a second audit log":   {fmt.Errorf("protect: %w", audit.ErrFork), codes.FailedPrecondition, "another enclave writes to the audit log"},
 		"cancelled":            {context.Canceled, codes.Canceled, "cancelled"},
 		"out of time":          {fmt.Errorf("exec: %w", context.DeadlineExceeded), codes.DeadlineExceeded, "out of time"},
 		"whatever else":        {errors.New(data), codes.Internal, "PQ500, reference "},

@@ -70,6 +70,7 @@ type Paths struct {
 	open   atomic.Pointer[walks]
 	phase  atomic.Pointer[state]
 	counts atomic.Pointer[counters.Counters]
+	keys   atomic.Pointer[published]
 	// probes is gRPC's health service; it follows the phase.
 	probes *health.Server
 }
@@ -106,6 +107,9 @@ func (p *Paths) Set(phase Phase, reason string) {
 // Show gives the parent a coarse picture of these counters; without it the
 // picture is of zeros.
 func (p *Paths) Show(c *counters.Counters) { p.counts.Store(c) }
+
+// Publish lets anybody on attested TLS fetch the key set.
+func (p *Paths) Publish(from Publisher) { p.keys.Store(&published{from}) }
 
 // Phase answers the phase and why it isn't Ready.
 func (p *Paths) Phase() (Phase, string) {
@@ -148,6 +152,7 @@ func ServeQueries(ctx context.Context, listener net.Listener, attested credentia
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: connectionAge, MaxConnectionIdle: idleAge}),
 	})...)
 	flight.RegisterFlightServiceServer(server, newFront(q))
+	cloisterv1.RegisterKeysServer(server, &publicKeys{paths: paths})
 	return serve(ctx, server, listener, limits.AttestedConnections)
 }
 

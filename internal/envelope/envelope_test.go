@@ -246,6 +246,49 @@ func TestContentDigest(t *testing.T) {
 	}
 }
 
+// intake is a header under an intake key.
+func intake(change func(*envelope.Wrap)) envelope.Header {
+	h := vectorHeader()
+	h.Wrap = envelope.Wrap{Kind: envelope.WrapIntake, Key: "sha256:" + strings.Repeat("0a", 32), Blob: counting(0, 1168)}
+	if change != nil {
+		change(&h.Wrap)
+	}
+	return h
+}
+
+func TestIntakeWrap(t *testing.T) {
+	raw, _ := sealAs(t, intake(nil), vectorContent())
+	o, err := walk(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := o.Header().Wrap; w.Kind != envelope.WrapIntake || w.Epoch != 0 || !bytes.Equal(w.Blob, counting(0, 1168)) {
+		t.Errorf("the wrap came back changed: %d, %d", w.Kind, w.Epoch)
+	}
+}
+
+// TestNoContent: no content is an empty byte string, so that it has one form.
+func TestNoContent(t *testing.T) {
+	none, _ := sealAs(t, vectorHeader(), nil)
+	empty, _ := sealAs(t, vectorHeader(), []byte{})
+	if !bytes.Equal(none, empty) {
+		t.Error("no content has two forms")
+	}
+	if o, err := walk(none); err != nil || o.Content() == nil || len(o.Content()) != 0 {
+		t.Errorf("no content came back as something else: %v", err)
+	}
+}
+
+func TestIntakeInfo(t *testing.T) {
+	const want = "cloister envelope v1 intake\x00\x00\x00\x00\x01d\x00\x00\x00\x02ss\x00\x00\x00\x01p\x00\x00\x00\x00\x00\x00\x00\x01k"
+	if got := envelope.IntakeInfo("d", "ss", "p", "", "k"); string(got) != want {
+		t.Errorf("%q", got)
+	}
+	if bytes.Equal(envelope.IntakeInfo("a", "bc", "d", "e", "f"), envelope.IntakeInfo("ab", "c", "d", "e", "f")) {
+		t.Error("two lists of names have one info")
+	}
+}
+
 func TestSealRefuses(t *testing.T) {
 	long := strings.Repeat("x", 7000)
 	header := func(change func(*envelope.Header)) envelope.Header {
@@ -267,6 +310,15 @@ func TestSealRefuses(t *testing.T) {
 		"key":           header(func(h *envelope.Header) { h.Wrap.Key = "" }),
 		"no blob":       header(func(h *envelope.Header) { h.Wrap.Blob = nil }),
 		"long blob":     header(func(h *envelope.Header) { h.Wrap.Blob = []byte(long) }),
+		"no such kind":  header(func(h *envelope.Header) { h.Wrap.Kind = 3 }),
+		"intake, ARN":   intake(func(w *envelope.Wrap) { w.Key = vectorHeader().Wrap.Key }),
+		"intake, short": intake(func(w *envelope.Wrap) { w.Key = w.Key[:70] }),
+		"intake, upper": intake(func(w *envelope.Wrap) { w.Key = "sha256:" + strings.Repeat("A", 64) }),
+		"intake, hash":  intake(func(w *envelope.Wrap) { w.Key = w.Key[len("sha256:"):] }),
+		"intake, epoch": intake(func(w *envelope.Wrap) { w.Epoch = 1 }),
+		"intake, cut":   intake(func(w *envelope.Wrap) { w.Blob = w.Blob[1:] }),
+		"intake, more":  intake(func(w *envelope.Wrap) { w.Blob = append(w.Blob, 0) }),
+		"intake, none":  intake(func(w *envelope.Wrap) { w.Blob = nil }),
 	}
 	for name, h := range cases {
 		if raw, _, err := envelope.Seal(h, vectorDEK(), 1, nil, vectorSigner()); raw != nil || !errors.Is(err, envelope.ErrHeader) {

@@ -16,6 +16,8 @@ func FuzzParse(f *testing.F) {
 	f.Add(raw)
 	f.Add(raw[:100])
 	f.Add(flip(raw, 11))
+	sealed, _ := sealAs(f, intake(nil), vectorContent())
+	f.Add(sealed)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := envelope.Parse(b)
 		if err != nil {

@@ -7,9 +7,13 @@
 package envelope
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/cloisterhq/cloister/internal/canonical"
 	"github.com/cloisterhq/cloister/internal/limits"
@@ -20,12 +24,25 @@ const (
 	Version = 1
 	// WrapKMS says that the data key is wrapped by an AWS KMS key.
 	WrapKMS = 1
+	// WrapIntake says that the data key is sealed to the enclave's intake key,
+	// by HPKE.
+	WrapIntake = 2
 
 	maxName    = 63   // bytes of a deployment, dataset or producer name, as DNS labels
 	maxVersion = 64   // bytes of a contract version
 	maxStream  = 128  // bytes of a stream name; "sha256:" and hex need 71
 	maxARN     = 2048 // bytes of a KMS key ARN
 	maxBlob    = 6144 // bytes of a KMS CiphertextBlob, KMS API Reference, Decrypt
+
+	// intakeBlob is the size of a data key that is sealed to an intake key:
+	// encapsulations of ML-KEM-768 and X25519, key, tag.
+	intakeBlob = 1088 + 32 + keySize + 16
+)
+
+const (
+	// intakeTag separates the info of this version from all others.
+	intakeTag    = "cloister envelope v1 intake\x00"
+	digestPrefix = "sha256:"
 )
 
 // ErrHeader says that a header has a field that isn't allowed.
@@ -55,14 +72,16 @@ type Header struct {
 
 // Wrap says how the data key can be had.
 type Wrap struct {
-	// Kind is WrapKMS.
+	// Kind is WrapKMS or WrapIntake.
 	Kind uint8 `cbor:"1,keyasint"`
-	// Key is the ARN of the wrapping key. The enclave believes it only when it
-	// is the one that the bundle pins.
+	// Key is the ARN of the wrapping key, which the enclave believes only when it
+	// is the one that the bundle pins; or the name of the intake key, "sha256:"
+	// and the hash of its public half in hex.
 	Key string `cbor:"2,keyasint"`
-	// Epoch counts the dataset's wrapping keys.
+	// Epoch counts the dataset's wrapping keys. An intake key has none: 0.
 	Epoch uint64 `cbor:"3,keyasint"`
-	// Blob is the wrapped data key, opaque, at most 6144 bytes.
+	// Blob is the wrapped data key, opaque, at most 6144 bytes; 1168 under an
+	// intake key.
 	Blob []byte `cbor:"4,keyasint"`
 }
 
@@ -76,6 +95,17 @@ func KMSContext(deployment, dataset, producer string, epoch uint64) map[string]s
 		"purpose":    "record",
 		"epoch":      strconv.FormatUint(epoch, 10),
 	}
+}
+
+// IntakeInfo is HPKE's info, which a data key under an intake key is bound to:
+// a tag, then each name behind its length. Producer and enclave each build it
+// from names that they know; it never travels. key is the intake key's name.
+func IntakeInfo(deployment, dataset, producer, stream, key string) []byte {
+	info := []byte(intakeTag)
+	for _, name := range []string{deployment, dataset, producer, stream, key} {
+		info = append(binary.BigEndian.AppendUint32(info, uint32(len(name))), name...)
+	}
+	return info
 }
 
 // encodeHeader checks and encodes h, at most limits.EnvelopeHeader bytes.
@@ -121,14 +151,37 @@ func (h *Header) check() error {
 		return fmt.Errorf("%w: stream", ErrHeader)
 	case h.Codec == 0:
 		return fmt.Errorf("%w: codec", ErrHeader)
-	case h.Wrap.Kind != WrapKMS:
+	}
+	return h.Wrap.check()
+}
+
+func (w *Wrap) check() error {
+	switch w.Kind {
+	case WrapKMS:
+		if !isText(w.Key, maxARN) {
+			return fmt.Errorf("%w: key ARN", ErrHeader)
+		}
+		if len(w.Blob) == 0 || len(w.Blob) > maxBlob {
+			return fmt.Errorf("%w: wrapped key", ErrHeader)
+		}
+	case WrapIntake:
+		if !isDigest(w.Key) || w.Epoch != 0 {
+			return fmt.Errorf("%w: intake key", ErrHeader)
+		}
+		if len(w.Blob) != intakeBlob {
+			return fmt.Errorf("%w: wrapped key", ErrHeader)
+		}
+	default:
 		return fmt.Errorf("%w: key wrap", ErrHeader)
-	case !isText(h.Wrap.Key, maxARN):
-		return fmt.Errorf("%w: key ARN", ErrHeader)
-	case len(h.Wrap.Blob) == 0 || len(h.Wrap.Blob) > maxBlob:
-		return fmt.Errorf("%w: wrapped key", ErrHeader)
 	}
 	return nil
+}
+
+// isDigest allows "sha256:" and 64 hex digits in lower case.
+func isDigest(s string) bool {
+	digits, ok := strings.CutPrefix(s, digestPrefix)
+	b, err := hex.DecodeString(digits)
+	return ok && err == nil && len(b) == sha256.Size && digits == strings.ToLower(digits)
 }
 
 // isName allows what the bundle allows in names: [a-z0-9-]{1,63}.

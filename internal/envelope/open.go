@@ -63,8 +63,8 @@ func (a *Authentic) Open(dek secret.Bytes) (*Opened, error) {
 		return nil, ErrOpen
 	}
 	var p payload
-	if canonical.Unmarshal(plain, 16, &p) != nil || p.Rows == 0 || p.Rows > limits.BatchRows {
-		return nil, ErrOpen
+	if canonical.Unmarshal(plain, 16, &p) != nil || p.Rows == 0 || p.Rows > limits.BatchRows || p.Content == nil {
+		return nil, ErrOpen // null isn't a byte string
 	}
 	return &Opened{authentic: a, rows: int(p.Rows), content: p.Content, report: k.report}, nil
 }

@@ -41,6 +41,9 @@ func Seal(h Header, dek secret.Bytes, rows int, content []byte, signer ed25519.P
 		return nil, secret.Bytes{}, err
 	}
 	defer k.content.Wipe()
+	if content == nil {
+		content = []byte{} // an empty byte string, not null
+	}
 	plain, err := canonical.Marshal(&payload{Rows: uint64(rows), Content: content})
 	if err != nil {
 		return nil, secret.Bytes{}, err

@@ -83,10 +83,19 @@ func Serve(ctx context.Context, listener net.Listener, c Config) error {
 	c.Metrics.registry.Pool("egress_connections", pool)
 	return relay.Each(ctx, listener, pool, func(ctx context.Context, near net.Conn) {
 		if err := c.carry(ctx, copier, near); err != nil {
-			c.Metrics.refused(err)
-			c.Log.Warn("egress: refused", slog.String("error", err.Error()))
+			c.failed(err)
 		}
 	})
+}
+
+// failed counts and logs what wasn't carried.
+func (c Config) failed(err error) {
+	if reason := reasonOf(err); reason != "" {
+		c.Metrics.refusals.Inc(reason)
+		c.Log.Warn("egress: refused", slog.String("reason", reason))
+		return
+	}
+	c.Log.Warn("egress: not carried", slog.String("error", err.Error()))
 }
 
 // carry serves one connection.

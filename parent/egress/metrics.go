@@ -42,12 +42,14 @@ func NewMetrics(r *metrics.Registry, allow []string) *Metrics {
 	}
 }
 
-// refused counts what carry didn't carry, unless its host was the reason.
-func (m *Metrics) refused(err error) {
+// reasonOf answers why a connection is refused, "" when it isn't.
+func reasonOf(err error) string {
 	switch {
 	case errors.Is(err, errHost):
-		m.refusals.Inc(reasonHost)
+		return reasonHost
 	case errors.Is(err, errLine):
-		m.refusals.Inc(reasonLine)
+		return reasonLine
+	default:
+		return ""
 	}
 }

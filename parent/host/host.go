@@ -68,7 +68,7 @@ const inbox = "inbox/"
 func moved() []string { return []string{"refused/", "quarantine/"} }
 
 // writable answers the prefixes that an enclave may write.
-func writable() []string { return []string{"manifest/", "contracts/", "audit/", "segments/"} }
+func writable() []string { return []string{"manifest/", "contracts/", "audit/", "segments/", "keys/"} }
 
 // Serve answers the enclave's requests until ctx ends or the listener fails.
 func Serve(ctx context.Context, listener net.Listener, c Config) error {

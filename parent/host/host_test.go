@@ -172,6 +172,7 @@ func TestPutNames(t *testing.T) {
 		"audit/1":                       codes.OK,
 		"audit/tile/0/x001":             codes.OK,
 		"segments/a":                    codes.OK,
+		"keys/intake/00000000":          codes.OK,
 		"inbox/a":                       codes.PermissionDenied,
 		"refused/a":                     codes.PermissionDenied,
 		"quarantine/a":                  codes.PermissionDenied,

@@ -27,7 +27,7 @@ const (
 
 // wrap encrypts under a key, bound to an encryption context.
 func wrap(k key, context map[string]string, plaintext []byte) ([]byte, error) {
-	aead, err := gcm(k.material)
+	aead, err := gcm(k.current())
 	if err != nil {
 		return nil, err
 	}
@@ -40,21 +40,23 @@ func wrap(k key, context map[string]string, plaintext []byte) ([]byte, error) {
 	return aead.Seal(out, nonce, plaintext, binding(k.arn, context)), nil
 }
 
-// unwrap opens what wrap made, with the same key and encryption context. Every
-// failure is the same.
-func unwrap(k key, context map[string]string, blob []byte) (secret.Bytes, *failure) {
+// unwrap opens what wrap made, with the same key and encryption context, under
+// the material of any age, and answers which it was. Every failure is the same.
+func unwrap(k key, context map[string]string, blob []byte) (secret.Bytes, int, *failure) {
 	if id, ok := blobKey(blob); !ok || id != k.id {
-		return secret.Bytes{}, badCiphertext()
+		return secret.Bytes{}, 0, badCiphertext()
 	}
-	aead, err := gcm(k.material)
-	if err != nil {
-		return secret.Bytes{}, internal()
+	for n := len(k.material) - 1; n >= 0; n-- {
+		aead, err := gcm(k.material[n])
+		if err != nil {
+			return secret.Bytes{}, 0, internal()
+		}
+		plain, err := aead.Open(nil, blob[blobHead-nonceLen:blobHead], blob[blobHead:], binding(k.arn, context))
+		if err == nil {
+			return secret.New(plain), n, nil
+		}
 	}
-	plain, err := aead.Open(nil, blob[blobHead-nonceLen:blobHead], blob[blobHead:], binding(k.arn, context))
-	if err != nil {
-		return secret.Bytes{}, badCiphertext()
-	}
-	return secret.New(plain), nil
+	return secret.Bytes{}, 0, badCiphertext()
 }
 
 // blobKey answers the id of the key that a blob says it was made under.

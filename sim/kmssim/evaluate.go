@@ -1,9 +1,8 @@
 package kmssim
 
 import (
+	"slices"
 	"strings"
-
-	"github.com/cloisterhq/cloister/internal/keypolicy"
 )
 
 // decision is the outcome of a key policy for one request.
@@ -27,18 +26,28 @@ type question struct {
 	resource string
 	// attributes are the condition keys that the request has, by lower-case
 	// name: condition keys know no case.
-	attributes map[string]string
+	attributes attributes
+}
+
+// attributes are condition keys with their values.
+type attributes map[string][]string
+
+// set gives a condition key one value; an empty one leaves it absent.
+func (a attributes) set(name, value string) {
+	if value != "" {
+		a[strings.ToLower(name)] = []string{value}
+	}
 }
 
 // evaluate judges a request by a policy (IAM user guide, policy evaluation
 // logic): an explicit Deny wins, else an Allow, else the request is denied.
-func evaluate(p *keypolicy.Document, q question) decision {
+func evaluate(p *policy, q question) decision {
 	out := implicitDeny
-	for _, s := range p.Statements {
-		if !applies(s, q) {
+	for _, s := range p.statements {
+		if !s.applies(q) {
 			continue
 		}
-		if s.Effect != keypolicy.Allow {
+		if !s.allow {
 			return explicitDeny
 		}
 		out = allowed
@@ -47,20 +56,11 @@ func evaluate(p *keypolicy.Document, q question) decision {
 }
 
 // applies says whether principal, action, resource and all conditions match.
-func applies(s keypolicy.Statement, q question) bool {
-	return some(s.Principals, func(v string) bool { return isPrincipal(v, q.principal) }) &&
-		some(s.Actions, func(v string) bool { return like(strings.ToLower(v), strings.ToLower(q.action)) }) &&
-		some(s.Resources, func(v string) bool { return like(v, q.resource) }) &&
-		!some(s.Conditions, func(c keypolicy.Condition) bool { return !holds(c, q.attributes) })
-}
-
-func some[T any](list []T, is func(T) bool) bool {
-	for _, v := range list {
-		if is(v) {
-			return true
-		}
-	}
-	return false
+func (s statement) applies(q question) bool {
+	return slices.ContainsFunc(s.principals, func(v string) bool { return isPrincipal(v, q.principal) }) != s.notPrincipal &&
+		slices.ContainsFunc(s.actions, func(v string) bool { return like(strings.ToLower(v), strings.ToLower(q.action)) }) != s.notAction &&
+		slices.ContainsFunc(s.resources, func(v string) bool { return like(v, q.resource) }) != s.not &&
+		!slices.ContainsFunc(s.conditions, func(c condition) bool { return !c.holds(q.attributes) })
 }
 
 // isPrincipal says whether a policy's principal names the caller: everybody,
@@ -88,28 +88,30 @@ func roleOf(caller string) string {
 	return "arn:aws:iam::" + accountOf(caller) + ":role/" + role
 }
 
-// holds judges one condition (IAM JSON policy elements: condition operators).
-// Without the key in the request, positive operators fail, negated ones and
-// IfExists hold. Several values are alternatives; for a negated operator, none
-// of them may match.
-func holds(c keypolicy.Condition, attributes map[string]string) bool {
-	value, present := attributes[strings.ToLower(c.Key)]
-	if c.Operator == keypolicy.Null {
-		return present == (c.Values[0] == "false")
+// holds judges one condition (IAM JSON policy elements: condition operators,
+// and multivalued context keys). Without the key in the request, positive
+// operators and ForAnyValue fail; negated ones, IfExists and ForAllValues hold.
+// Several values are alternatives; for a negated operator, none may match.
+func (c condition) holds(a attributes) bool {
+	values := a[c.key]
+	present := len(values) > 0
+	if c.base == "Null" {
+		return present == (c.values[0] == "false")
 	}
-	operator, optional := strings.CutSuffix(c.Operator, keypolicy.IfExists)
-	if !present && optional {
-		return true
-	}
-	match, negated := comparison(operator)
+	match, negated := comparison(c.base)
 	if match == nil {
-		return false // Parse lets none through
+		return false // the reader lets none through
 	}
 	if !present {
-		return negated
+		return c.optional || c.set == forAll || negated && c.set == ""
 	}
-	found := some(c.Values, func(v string) bool { return v != "" && match(v, value) })
-	return found != negated
+	one := func(value string) bool {
+		return slices.ContainsFunc(c.values, func(v string) bool { return v != "" && match(v, value) }) != negated
+	}
+	if c.set == forAny || c.set == "" && !negated {
+		return slices.ContainsFunc(values, one)
+	}
+	return !slices.ContainsFunc(values, func(v string) bool { return !one(v) })
 }
 
 // comparison answers how an operator compares a policy's value with a
@@ -117,21 +119,39 @@ func holds(c keypolicy.Condition, attributes map[string]string) bool {
 func comparison(operator string) (match func(policy, request string) bool, negated bool) {
 	same := func(p, r string) bool { return p == r }
 	switch operator {
-	case keypolicy.StringEquals:
+	case "StringEquals":
 		return same, false
-	case keypolicy.StringNotEquals:
+	case "StringNotEquals":
 		return same, true
-	case keypolicy.StringEqualsIgnoreCase:
+	case "StringEqualsIgnoreCase", "Bool":
 		return strings.EqualFold, false
-	case keypolicy.StringNotEqualsIgnoreCase:
+	case "StringNotEqualsIgnoreCase":
 		return strings.EqualFold, true
-	case keypolicy.StringLike:
+	case "StringLike":
 		return like, false
-	case keypolicy.StringNotLike:
+	case "StringNotLike":
 		return like, true
+	case "ArnEquals", "ArnLike":
+		return likeARN, false
+	case "ArnNotEquals", "ArnNotLike":
+		return likeARN, true
 	default:
 		return nil, false
 	}
+}
+
+// likeARN compares the six parts of two ARNs, each as a pattern.
+func likeARN(pattern, arn string) bool {
+	p, a := strings.SplitN(pattern, ":", 6), strings.SplitN(arn, ":", 6)
+	if len(p) != 6 || len(a) != 6 {
+		return false
+	}
+	for i := range p {
+		if !like(p[i], a[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 // like matches a text with a pattern of literal bytes, * (any number of bytes)

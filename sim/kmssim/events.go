@@ -58,7 +58,7 @@ func (s *Server) record(c *call, f *failure) error {
 	e := event{
 		Version: "1.11", Time: c.at.UTC().Format(time.RFC3339), Source: "kms.amazonaws.com", Name: c.operation, Region: s.config.Region,
 		RequestID: c.id, EventID: newID(), EventType: "AwsApiCall", Category: "Management",
-		ReadOnly: !slices.Contains([]string{"CreateKey", "PutKeyPolicy"}, c.operation),
+		ReadOnly: !slices.Contains(writes(), c.operation),
 	}
 	if c.principal.ARN != "" {
 		e.Identity = &identity{c.principal.ARN, accountOf(c.principal.ARN)}
@@ -85,6 +85,14 @@ func (s *Server) record(c *call, f *failure) error {
 		return fmt.Errorf("kmssim: event: %w", err)
 	}
 	return nil
+}
+
+// writes are the operations that CloudTrail doesn't call read-only.
+func writes() []string {
+	return []string{
+		"CreateKey", "PutKeyPolicy", "EnableKey", "DisableKey", "ScheduleKeyDeletion", "CancelKeyDeletion", "CreateAlias", "UpdateAlias", "DeleteAlias",
+		"EnableKeyRotation", "DisableKeyRotation", "RotateKeyOnDemand", "CreateGrant",
+	}
 }
 
 // record is what CloudTrail says of a document. Beyond the real one it has

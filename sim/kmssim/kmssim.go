@@ -4,11 +4,12 @@
 // it verifies the SigV4 signature, verifies the attestation document with the
 // production verifier, and evaluates the key policy for real.
 //
-// It differs from AWS KMS in these ways, each on the strict side: keys are made
-// with an explicit policy only; an account principal in a policy stands for
-// everybody in the account, as if identity policies allowed all that they could;
-// there are no grants, aliases or asymmetric keys; an encryption context whose
-// names differ only in case is refused.
+// It differs from AWS KMS in these ways: an account principal in a policy stands
+// for everybody in the account, as if identity policies allowed all that they
+// could, and so does the default policy; there are no identity policies and no
+// grants; asymmetric keys are for key agreement only; a policy with an operator
+// or a variable that isn't evaluated is refused, and so is an encryption context
+// whose names differ only in case.
 package kmssim
 
 import (
@@ -42,7 +43,12 @@ type Config struct {
 	// Faults answers what goes wrong with a call; nil and Healthy are nothing. A
 	// call takes as long as it does.
 	Faults func(operation string) Fault
+	// Delay is how long a Slow call takes; 0 is DefaultDelay.
+	Delay time.Duration
 }
+
+// DefaultDelay is how long a Slow call takes when nothing else is said.
+const DefaultDelay = 5 * time.Second
 
 // Principal is a caller.
 type Principal struct {
@@ -62,6 +68,8 @@ type Server struct {
 		sync.Mutex
 		io.Writer
 	}
+	// last is the last blob of GenerateDataKey by key id, for StaleBlob.
+	last sync.Map
 }
 
 var (
@@ -94,6 +102,9 @@ func New(c Config) (*Server, error) {
 	}
 	if c.Faults == nil {
 		c.Faults = func(string) Fault { return Healthy }
+	}
+	if c.Delay == 0 {
+		c.Delay = DefaultDelay
 	}
 	keys, err := open(c.StateFile, c.Region, c.Account)
 	if err != nil {

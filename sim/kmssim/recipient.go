@@ -6,12 +6,10 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/cloisterhq/cloister/attestation"
 	"github.com/cloisterhq/cloister/attestation/verifier"
-	"github.com/cloisterhq/cloister/internal/keypolicy"
 )
 
 const (
@@ -82,7 +80,7 @@ func (s *Server) attest(info *recipientInfo) (*recipient, *failure) {
 // attributes are the condition keys of the document: every register that isn't
 // zero. A zero register is left out, so that a debug enclave satisfies no
 // condition on it, not even one that asks for zeros.
-func (r *recipient) attributes(into map[string]string) {
+func (r *recipient) attributes(into attributes) {
 	if r == nil {
 		return
 	}
@@ -90,9 +88,9 @@ func (r *recipient) attributes(into map[string]string) {
 		if pcr.IsZero() {
 			continue
 		}
-		into[strings.ToLower(keypolicy.Attestation)+strconv.Itoa(i)] = pcr.String()
+		into.set("kms:RecipientAttestation:PCR"+strconv.Itoa(i), pcr.String())
 		if i == 0 {
-			into[strings.ToLower(keypolicy.ImageSha384)] = pcr.String()
+			into.set("kms:RecipientAttestation:ImageSha384", pcr.String())
 		}
 	}
 }

@@ -31,31 +31,29 @@ type call struct {
 	key       key
 	context   map[string]string
 	recipient *recipient
+	// extra are condition keys of this operation alone.
+	extra map[string][]string
 }
 
 // operation answers a request's body with the members of the answer; nil is an
 // empty one.
 type operation func(s *Server, c *call, body []byte) (map[string]any, *failure)
 
-// lookup answers how to serve an operation.
-func lookup(name string) operation {
-	switch name {
-	case "CreateKey":
-		return (*Server).createKey
-	case "DescribeKey":
-		return (*Server).describeKey
-	case "GetKeyPolicy":
-		return (*Server).getKeyPolicy
-	case "PutKeyPolicy":
-		return (*Server).putKeyPolicy
-	case "Encrypt":
-		return (*Server).encrypt
-	case "Decrypt":
-		return (*Server).decrypt
-	case "GenerateDataKey":
-		return (*Server).generateDataKey
-	default:
-		return nil
+// operations answers how to serve each operation.
+func operations() map[string]operation {
+	return map[string]operation{
+		"CreateKey": (*Server).createKey, "DescribeKey": (*Server).describeKey, "ListKeys": (*Server).listKeys,
+		"GetKeyPolicy": (*Server).getKeyPolicy, "PutKeyPolicy": (*Server).putKeyPolicy,
+		"EnableKey": (*Server).enableKey, "DisableKey": (*Server).disableKey,
+		"ScheduleKeyDeletion": (*Server).scheduleKeyDeletion, "CancelKeyDeletion": (*Server).cancelKeyDeletion,
+		"CreateAlias": (*Server).createAlias, "UpdateAlias": (*Server).updateAlias, "DeleteAlias": (*Server).deleteAlias, "ListAliases": (*Server).listAliases,
+		"EnableKeyRotation": (*Server).enableKeyRotation, "DisableKeyRotation": (*Server).disableKeyRotation,
+		"GetKeyRotationStatus": (*Server).getKeyRotationStatus, "RotateKeyOnDemand": (*Server).rotateKeyOnDemand,
+		"CreateGrant": (*Server).createGrant,
+		"Encrypt":     (*Server).encrypt, "Decrypt": (*Server).decrypt, "ReEncrypt": (*Server).reEncrypt,
+		"GenerateDataKey": (*Server).generateDataKey, "GenerateDataKeyWithoutPlaintext": (*Server).generateDataKeyWithoutPlaintext,
+		"GenerateDataKeyPair": (*Server).generateDataKeyPair, "GenerateDataKeyPairWithoutPlaintext": (*Server).generateDataKeyPairWithoutPlaintext,
+		"GenerateRandom": (*Server).generateRandom, "GetPublicKey": (*Server).getPublicKey, "DeriveSharedSecret": (*Server).deriveSharedSecret,
 	}
 }
 
@@ -63,6 +61,16 @@ func lookup(name string) operation {
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	c := &call{id: newID(), at: s.config.Now(), operation: "Unknown"}
 	answer, f := s.handle(c, r)
+	switch c.fault {
+	case Slow:
+		select {
+		case <-time.After(s.config.Delay):
+		case <-r.Context().Done():
+		}
+	case Drop:
+		_ = s.record(c, f) // nobody is told whether it was written
+		panic(http.ErrAbortHandler)
+	}
 	if s.record(c, f) != nil {
 		answer, f = nil, internal() // no record, no answer
 	}
@@ -91,7 +99,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 // handle runs the operation that a request asks for.
 func (s *Server) handle(c *call, r *http.Request) (map[string]any, *failure) {
 	name, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "TrentService.")
-	run := lookup(name)
+	run := operations()[name]
 	if r.Method != http.MethodPost || r.URL.Path != "/" || r.URL.RawQuery != "" || !ok || run == nil || r.Header.Get("Content-Type") != contentType {
 		return nil, refuse("UnknownOperationException", "")
 	}
@@ -124,21 +132,20 @@ func read(body []byte, into any) *failure {
 	return nil
 }
 
-// authorise finds the key that keyID names and asks its policy. An unknown key
-// answers NotFoundException.
+// authorise finds the key that keyID names and asks its policy for the
+// operation of the call. An unknown key answers NotFoundException.
 func (s *Server) authorise(c *call, keyID string) *failure {
+	return s.authoriseAs(c, keyID, c.operation)
+}
+
+// authoriseAs is authorise for an action that isn't named like its operation.
+func (s *Server) authoriseAs(c *call, keyID, action string) *failure {
 	var f *failure
 	c.keyID = keyID
-	if c.key, f = s.keys.find(keyID); f != nil {
+	if c.key, f = s.keys.find(keyID, c.at); f != nil {
 		return f
 	}
-	q := question{principal: c.principal.ARN, action: "kms:" + c.operation, resource: c.key.arn, attributes: map[string]string{
-		"aws:principalarn": roleOf(c.principal.ARN), "kms:calleraccount": accountOf(c.principal.ARN),
-	}}
-	for name, v := range c.context {
-		q.attributes["kms:encryptioncontext:"+strings.ToLower(name)] = v
-	}
-	c.recipient.attributes(q.attributes)
+	q := question{principal: c.principal.ARN, action: "kms:" + action, resource: c.key.arn, attributes: s.attributes(c)}
 	switch evaluate(c.key.policy, q) {
 	case allowed:
 		return nil
@@ -147,6 +154,34 @@ func (s *Server) authorise(c *call, keyID string) *failure {
 	default:
 		return refuse(accessDenied, "User: %s is not authorized to perform: %s on resource: %s because no resource-based policy allows the %s action", q.principal, q.action, q.resource, q.action)
 	}
+}
+
+// attributes are the condition keys of a call on its key.
+func (s *Server) attributes(c *call) attributes {
+	a := attributes{}
+	a.set("aws:PrincipalArn", roleOf(c.principal.ARN))
+	a.set("aws:PrincipalAccount", accountOf(c.principal.ARN))
+	a.set("aws:SecureTransport", "true")
+	a.set("aws:ViaAWSService", "false")
+	a.set("aws:RequestedRegion", s.config.Region)
+	a.set("kms:CallerAccount", accountOf(c.principal.ARN))
+	a.set("kms:KeySpec", c.key.spec)
+	a.set("kms:KeyUsage", c.key.usage)
+	a.set("kms:KeyOrigin", "AWS_KMS")
+	a.set("kms:MultiRegion", "false")
+	if i := strings.Index(c.keyID, "alias/"); i >= 0 {
+		a.set("kms:RequestAlias", c.keyID[i:])
+	}
+	a["kms:resourcealiases"] = s.keys.aliasesOf(c.key.id)
+	for name, v := range c.context {
+		a.set("kms:EncryptionContext:"+name, v)
+		a["kms:encryptioncontextkeys"] = append(a["kms:encryptioncontextkeys"], name)
+	}
+	for name, v := range c.extra {
+		a[strings.ToLower(name)] = v
+	}
+	c.recipient.attributes(a)
+	return a
 }
 
 // inContext takes the encryption context of a request. Names that differ only

@@ -5,25 +5,29 @@ import (
 	"strings"
 )
 
+// policyText adds a policy that must not load.
+func (s *set) policyText(name, about, content string) {
+	v := Vector{
+		Row: 31, Name: "policy-" + name, About: about, Class: badPolicy, At: at(0), Document: goodFile, Root: mainRoot,
+		Policy: "policies/" + name + ".json", EntryPoints: policyOnly(),
+	}
+	s.put(v, v.Policy, []byte(content))
+}
+
+// policyChange adds the good policy with one part replaced.
+func (s *set) policyChange(name, about, old, with string) {
+	good := string(newPolicy(s.pki).json())
+	if !strings.Contains(good, old) {
+		panic("conformance: the good policy doesn't hold " + old)
+	}
+	s.policyText(name, about, strings.Replace(good, old, with, 1))
+}
+
 // policies is row 31: policy files that must not load.
 func (s *set) policies() {
 	good := string(newPolicy(s.pki).json())
-	pcr0 := written(goodPCRs(), 0)["0"]
-	zeros := strings.Repeat("0", 96)
 	fingerprint := s.pki.fingerprint()
-	text := func(name, about, content string) {
-		v := Vector{
-			Row: 31, Name: "policy-" + name, About: about, Class: badPolicy, At: at(0), Document: goodFile, Root: mainRoot,
-			Policy: "policies/" + name + ".json", EntryPoints: policyOnly(),
-		}
-		s.put(v, v.Policy, []byte(content))
-	}
-	change := func(name, about, old, with string) {
-		if !strings.Contains(good, old) {
-			panic("conformance: the good policy doesn't hold " + old)
-		}
-		text(name, about, strings.Replace(good, old, with, 1))
-	}
+	text, change := s.policyText, s.policyChange
 	text("empty", "an empty file", "")
 	text("empty-object", "an object without keys", "{}")
 	text("null", "null", "null")
@@ -47,6 +51,21 @@ func (s *set) policies() {
 	change("key-twice", "allow_debug stands twice", `"version": 1`, `"version": 1, "allow_debug": true`)
 	change("key-other-case", "Allow_Debug stands beside allow_debug", `"version": 1`, `"version": 1, "Allow_Debug": true`)
 	change("only-other-case", "Roots in place of roots", `"roots"`, `"Roots"`)
+	change("max-age-zero", "max_age of nothing", `"5m"`, `"0s"`)
+	change("max-age-day", "max_age of a day, longer than a leaf lives", `"5m"`, `"24h"`)
+	change("max-age-number", "max_age as a number", `"5m"`, "300")
+	change("debug-text", "allow_debug as text", "false", `"false"`)
+	text("without-version", "no version", strings.Replace(good, `"version": 1,`, "", 1))
+	text("without-environment", "no environment", strings.Replace(good, `"environment": "other",`, "", 1))
+	text("without-kind", "no kind", strings.Replace(good, `"kind": "nitro-enclave",`, "", 1))
+	text("cut", "the end is missing", string(bytes.TrimRight([]byte(good), "}\n")))
+	s.policyReleases()
+}
+
+// policyReleases are the policies of row 31 whose releases are wrong.
+func (s *set) policyReleases() {
+	pcr0 := written(goodPCRs(), 0)["0"]
+	text, change := s.policyText, s.policyChange
 	change("pcr-twice", "PCR0 stands twice", `"pcrs": {`, `"pcrs": {"0": "`+pcr0+`",`)
 	change("pcr-leading-zero", "a register named 00", `"pcrs": {`, `"pcrs": {"00": "`+pcr0+`",`)
 	change("pcr-32", "a register named 32", `"pcrs": {`, `"pcrs": {"32": "`+pcr0+`",`)
@@ -56,7 +75,7 @@ func (s *set) policies() {
 	change("pcr-sha256", "PCR0 of 64 digits", pcr0, pcr0[:64])
 	change("pcr-not-hex", "PCR0 with a letter that is no digit", pcr0, "g"+pcr0[1:])
 	change("pcr-0x", "PCR0 with 0x in front", pcr0, "0x"+pcr0[2:])
-	change("pcr-zero", "PCR0 is zero", pcr0, zeros)
+	change("pcr-zero", "PCR0 is zero", pcr0, strings.Repeat("0", 96))
 	change("pcr-empty", "PCR0 is empty", pcr0, "")
 	change("pcr-null", "PCR0 is null", `"`+pcr0+`"`, "null")
 	for _, name := range []string{"0", "1", "2", "16"} {
@@ -73,14 +92,6 @@ func (s *set) policies() {
 	p.Releases = append(p.Releases, p.Releases[0])
 	text("release-twice", "two releases of one name", string(p.json()))
 	change("release-unnamed", "a release without a name", `"good"`, `""`)
-	change("max-age-zero", "max_age of nothing", `"5m"`, `"0s"`)
-	change("max-age-day", "max_age of a day, longer than a leaf lives", `"5m"`, `"24h"`)
-	change("max-age-number", "max_age as a number", `"5m"`, "300")
-	change("debug-text", "allow_debug as text", "false", `"false"`)
 	change("bounds-turned", "a release that ends before it begins", `"name": "good"`, `"name": "good", "not_before": "2026-06-02T00:00:00Z", "not_after": "2026-06-01T00:00:00Z"`)
 	change("bounds-no-zone", "a time without a zone", `"name": "good"`, `"name": "good", "not_before": "2026-06-02T00:00:00"`)
-	text("without-version", "no version", strings.Replace(good, `"version": 1,`, "", 1))
-	text("without-environment", "no environment", strings.Replace(good, `"environment": "other",`, "", 1))
-	text("without-kind", "no kind", strings.Replace(good, `"kind": "nitro-enclave",`, "", 1))
-	text("cut", "the end is missing", string(bytes.TrimRight([]byte(good), "}\n")))
 }

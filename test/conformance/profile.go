@@ -18,7 +18,7 @@ func (s *set) profiles() {
 	s.refuseChain(25, "leaf-no-signature", "the leaf lacks digitalSignature", badChain, func(p pki) { p[leaf].usage = nonRepudiation })
 	s.refuseChain(25, "leaf-no-usage", "the leaf lacks keyUsage", badChain, func(p pki) { p[leaf].noUsage = true })
 	s.refuseChain(25, "leaf-no-constraints", "the leaf lacks basicConstraints", badChain, func(p pki) { p[leaf].pathLen = none })
-	s.refuseChain(25, "leaf-path-length", "the leaf has a path length", badChain, func(p pki) { p[leaf].ca, p[leaf].pathLen = true, 0 })
+	s.refuseChain(25, "leaf-path-length", "the leaf is no CA and has a path length", badChain, func(p pki) { p[leaf].pathLen = 0 })
 	unknown := extension{[]int{1, 3, 6, 1, 4, 1, 99999, 1}, critical(), number(1)}
 	names := extension{[]int{2, 5, 29, 30}, critical(), sequence(tlv(tagContext, sequence(tlv(0x82, []byte("aws")))))}
 	for level, name := range map[int]string{regional: "regional", zonal: "zonal", host: "instance", leaf: "leaf"} {

@@ -60,6 +60,11 @@ func (s *set) age() {
 			Class: class, Accept: class == ""}, stamped(time.Duration(seconds)*time.Second))
 	}
 	s.add(Vector{Row: 29, Name: "after-the-leaf", About: "made after the leaf ended", Class: future}, stamped(4*time.Hour))
+	p := newPKI("main")
+	p[leaf].end = judged()
+	d := newDocument(p)
+	d.set("timestamp", wideHead(majorUint, uint64(judged().Add(10*time.Second).UnixMilli())))
+	s.add(Vector{Row: 29, Name: "after-the-leaf-within-skew", About: "made after the leaf ended, and within the clocks' skew", Class: future}, d.encode())
 	good := newDocument(s.pki).encode()
 	s.add(Vector{Row: 29, Name: "five-minutes-old", About: "as old as the policy's max_age", Accept: true, At: at(5*time.Minute - time.Second)}, good)
 	s.add(Vector{Row: 29, Name: "over-five-minutes", About: "a second older than the policy's max_age, the leaf valid", Class: stale, At: at(5 * time.Minute)}, good)

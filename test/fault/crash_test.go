@@ -26,12 +26,16 @@ const perRound = 25
 func victims() []string {
 	return []string{
 		stack.Enclave, stack.Enclave, stack.Enclave, stack.Enclave, stack.Parent, stack.Parent, stack.Parent, stack.KMS, stack.KMS, stack.Issuer,
-		submitter, submitter, submitter,
+		submitter, submitter, submitter, everything,
 	}
 }
 
-// submitter is the command that submits.
-const submitter = "submitter"
+const (
+	// submitter is the command that submits.
+	submitter = "submitter"
+	// everything is all processes at once, as when the machine dies.
+	everything = "everything"
+)
 
 // TestCrash kills processes at random moments, in deployments of its own.
 func TestCrash(t *testing.T) {
@@ -110,6 +114,7 @@ func (c *crash) note(envelope string, manifest uint64) {
 // round lets everybody work and kills one after the other.
 func (c *crash) round(kills int, killed map[string]int) {
 	c.t.Helper()
+	g := newGun(c)
 	c.fleet.Start()
 	c.fleet.Ready()
 	ctx, stop := context.WithCancel(c.t.Context())
@@ -129,11 +134,21 @@ func (c *crash) round(kills int, killed map[string]int) {
 			}
 			continue
 		}
-		c.fleet.Kill(victim, syscall.SIGKILL)
+		dead := []string{victim}
+		switch {
+		case victim == everything:
+			dead = stack.Roles()
+			c.producer.kill()
+			for _, role := range dead {
+				c.fleet.Kill(role, syscall.SIGKILL)
+			}
+		case victim != stack.Enclave && victim != stack.Parent || !g.aimed(victim):
+			c.fleet.Kill(victim, syscall.SIGKILL)
+		}
 		killed[victim]++
 		n++
 		rest(ctx, time.Duration(c.random.IntN(3)*c.random.IntN(50))*time.Millisecond)
-		c.fleet.Start(victim)
+		c.fleet.Start(dead...)
 		if c.random.IntN(2) == 0 { // else the next one dies while this one replays
 			c.fleet.Ready()
 		}
@@ -161,6 +176,16 @@ func (c *crash) analyse(ctx context.Context) {
 	}
 }
 
+// ask answers the question.
+func (c *crash) ask() string {
+	c.t.Helper()
+	code, out, errs := c.fleet.Client("query", "-o", "json", question)
+	if code != 0 {
+		c.t.Fatalf("query: exit code %d: %s", code, errs)
+	}
+	return out
+}
+
 // check completes everything, compares answers and receipts with the model and
 // the state, and answers how many batches there are.
 func (c *crash) check() int {
@@ -171,12 +196,8 @@ func (c *crash) check() int {
 	c.fleet.Ready()
 	c.producer.finish(c.t.Context())
 	c.handler.finish(c.t.Context())
-	code, out, errs := c.fleet.Client("query", "-o", "json", question)
-	if code != 0 {
-		c.t.Fatalf("query: exit code %d: %s", code, errs)
-	}
 	all := c.model.all()
-	there := c.model.compare(c.t, out, all, true)
+	there := c.model.compare(c.t, c.ask(), all, true)
 	if len(all) > there || there > len(all)+len(c.model.doubtful) {
 		c.t.Errorf("%d parts; want %d, and at most %d more", there, len(all), len(c.model.doubtful))
 	}

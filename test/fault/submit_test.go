@@ -77,7 +77,8 @@ func (p *producer) draw() *file {
 
 // submit runs the command on a file and says whether the file is complete.
 func (p *producer) submit(ctx context.Context, f *file, wait string) bool {
-	code, out, errs := p.command(ctx, "submit", "--dataset", "crash", "--wait", wait, "-o", "json", f.path)
+	key := []string{"kms", "kms", "intake"}[p.random.IntN(3)]
+	code, out, errs := p.command(ctx, "submit", "--dataset", "crash", "--key", key, "--wait", wait, "-o", "json", f.path)
 	if out == "" {
 		if code != 3 && code >= 0 {
 			p.t.Errorf("submit: exit code %d: %s", code, errs)
@@ -204,8 +205,16 @@ func (h *handler) sealer(ctx context.Context) (*client.Sealer, error) {
 	return h.client.NewSealer(ctx, h.bundle, "crash", "handed")
 }
 
-// finish waits for the receipts of all that is pending.
+// finish waits until all that is pending is in the answers without anybody
+// asking for it, and then for its receipts.
 func (h *handler) finish(ctx context.Context) {
+	var all []int64
+	for _, numbers := range h.pending {
+		all = append(all, numbers...)
+	}
+	if !fleet.Eventually(func() bool { return h.model.shown(h.ask(), all) }) {
+		h.t.Errorf("pending batches don't arrive by themselves")
+	}
 	for digest, numbers := range h.pending {
 		if !fleet.Eventually(func() bool {
 			resp, err := h.gateway.Receipt(ctx, &cloisterv1.ReceiptRequest{Digest: digest[:]})

@@ -52,6 +52,9 @@ type Fleet struct {
 	// Env is the environment of processes that are started from now on; nil is
 	// the empty one that they have in production.
 	Env []string
+	// Under names for a role the command that its process is started under, which
+	// must become it; nil is none.
+	Under map[string][]string
 	// Enclave is the state directory that the enclave is started with. It is
 	// the deployment's, but for a Wire.
 	Enclave string
@@ -74,7 +77,10 @@ func New(t testing.TB, bin, config string) *Fleet {
 		t.Fatal(err)
 	}
 	f := &Fleet{t: t, bin: bin, layout: layout, Enclave: layout.Dir(), running: map[string]*process{}}
-	t.Cleanup(f.Close)
+	t.Cleanup(func() {
+		f.Close()
+		f.down() // what provisioning left, had it failed
+	})
 	f.Provision(config)
 	return f
 }
@@ -83,10 +89,18 @@ func New(t testing.TB, bin, config string) *Fleet {
 // stays. No process may run.
 func (f *Fleet) Provision(config string) {
 	f.t.Helper()
-	for _, args := range [][]string{{"up", "--config", config, "--state", f.layout.Dir()}, {"down", "--state", f.layout.Dir()}} {
-		if out, err := exec.CommandContext(f.t.Context(), filepath.Join(f.bin, "cloister-sim"), args...).CombinedOutput(); err != nil {
-			f.t.Fatalf("cloister-sim %s: %v\n%s", args[0], err, out)
-		}
+	code, out, errs := Run(f.t, exec.CommandContext(f.t.Context(), filepath.Join(f.bin, "cloister-sim"), "up", "--config", config, "--state", f.layout.Dir()))
+	if code > 1 { // 1 says that the enclave isn't ready, which may be what is wanted
+		f.t.Fatalf("cloister-sim up: exit code %d\n%s%s", code, out, errs)
+	}
+	f.down()
+}
+
+// down ends what `cloister-sim up` has started.
+func (f *Fleet) down() {
+	out, err := exec.Command(filepath.Join(f.bin, "cloister-sim"), "down", "--state", f.layout.Dir()).CombinedOutput()
+	if err != nil {
+		f.t.Errorf("cloister-sim down: %v\n%s", err, out)
 	}
 }
 
@@ -116,7 +130,8 @@ func (f *Fleet) start(role string) error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(filepath.Join(f.bin, "cloister-sim"), "run", role, "--state", state)
+	args := append(slices.Clone(f.Under[role]), filepath.Join(f.bin, "cloister-sim"), "run", role, "--state", state)
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append([]string{}, f.Env...)
 	cmd.Dir = f.layout.Dir()
 	cmd.Stdout, cmd.Stderr = log, log

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -18,8 +19,7 @@ import (
 // the test.
 type Wire struct {
 	t testing.TB
-	// See is called with every piece, before it is carried on. It may be called
-	// by several goroutines.
+	// see may be called by several goroutines.
 	see func(port uint32, piece []byte)
 
 	ctx    context.Context
@@ -29,7 +29,8 @@ type Wire struct {
 }
 
 // NewWire makes a wire that records what it carries, and calls see, which may
-// be nil, with every piece before it is carried on. It ends with the test.
+// be nil, with every piece before it is carried on, behind the last bytes that
+// came before it on the same way. It ends with the test.
 func NewWire(t testing.TB, see func(port uint32, piece []byte)) *Wire {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &Wire{t: t, see: see, ctx: ctx}
@@ -128,7 +129,7 @@ func (w *Wire) connect(near net.Conn, port uint32, dial func(context.Context) (n
 
 // oneWay carries one direction to its end and passes that on.
 func (w *Wire) oneWay(to, from net.Conn, port uint32) {
-	_, err := io.Copy(to, tap{w, from, port})
+	_, err := io.Copy(to, &tap{wire: w, from: from, port: port})
 	if half, ok := to.(interface{ CloseWrite() error }); err == nil && ok {
 		_ = half.CloseWrite()
 		return
@@ -137,22 +138,31 @@ func (w *Wire) oneWay(to, from net.Conn, port uint32) {
 	from.Close()
 }
 
+// overlap is how much of what came before is shown with a piece, in bytes, so
+// that a word in two pieces is seen.
+const overlap = 256
+
 // tap shows what is read.
 type tap struct {
 	wire *Wire
 	from net.Conn
 	port uint32
+	last []byte
 }
 
-func (t tap) Read(b []byte) (int, error) {
+// Read reads a piece, records it and shows it.
+func (t *tap) Read(b []byte) (int, error) {
 	n, err := t.from.Read(b)
-	if n > 0 {
-		if t.wire.see != nil {
-			t.wire.see(t.port, b[:n])
-		}
-		t.wire.mu.Lock()
-		t.wire.record.Write(b[:n])
-		t.wire.mu.Unlock()
+	if n == 0 {
+		return n, err
+	}
+	t.wire.mu.Lock()
+	t.wire.record.Write(b[:n])
+	t.wire.mu.Unlock()
+	if t.wire.see != nil {
+		t.last = append(t.last, b[:n]...)
+		t.wire.see(t.port, t.last)
+		t.last = slices.Clone(t.last[max(0, len(t.last)-overlap):])
 	}
 	return n, err
 }

@@ -35,12 +35,18 @@ type Served struct {
 	Answer func(text string) (*answer.Answer, []byte, error)
 }
 
-// Serve boots a rig whose paths are open. It ends with the test.
+// Serve boots a good rig whose paths are open. It ends with the test.
 func Serve(t testing.TB) *Served {
+	t.Helper()
+	return ServeAs(t, Config{})
+}
+
+// ServeAs is Serve for another rig than the good one.
+func ServeAs(t testing.TB, c Config) *Served {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
-	s := &Served{Rig: New(t, Config{}), Issuer: NewIssuer(t), Paths: server.NewPaths(), Address: l.Addr().String()}
+	s := &Served{Rig: New(t, c), Issuer: NewIssuer(t), Paths: server.NewPaths(), Address: l.Addr().String()}
 	s.Answer = func(text string) (*answer.Answer, []byte, error) { return s.Sign(s.Count(text)) }
 	attested := attls.NewServer(s.Certificate, time.Now, func(ctx context.Context, nonce []byte, spki [32]byte) (attls.Evidence, error) {
 		if s.Locked.Load() {

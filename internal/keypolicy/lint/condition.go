@@ -177,7 +177,7 @@ func (l *linter) value(s *statement, c condition, name, v string) {
 		l.add(s, c.line, ruleZero, name)
 	case len(v) != digits || strings.Trim(v, "0123456789abcdefABCDEF") != "":
 		l.add(s, c.line, ruleNotHex, fmt.Sprintf("%s has %d characters", name, len(v)))
-	case (c.base == "stringequals" || c.base == "stringnotequals") && v != strings.ToLower(v):
+	case (c.base == "stringequals" || c.base == "stringnotequals") && !slices.Contains(c.values, strings.ToLower(v)):
 		l.add(s, c.line, ruleUpperCase, name)
 	}
 }

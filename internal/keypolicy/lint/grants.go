@@ -59,7 +59,7 @@ func (l *linter) judgeGrant(file string, number int, n *node) {
 // encryption context is what producers get.
 func (l *linter) gives(s *statement, op string) bool {
 	switch {
-	case op == "Encrypt":
+	case op == "Encrypt", op == "ImportKeyMaterial":
 		return l.isHost(s)
 	case !slices.Contains(plaintextOperations(), op):
 		return true

@@ -14,7 +14,7 @@ func plaintextOperations() []string {
 
 // powers are the operations that matter: plaintext, and ways to get it.
 func powers() []string {
-	return append(plaintextOperations(), "CreateGrant", "Encrypt", "PutKeyPolicy", "ReEncryptFrom", "ReEncryptTo", "ReplicateKey")
+	return append(plaintextOperations(), "CreateGrant", "Encrypt", "ImportKeyMaterial", "PutKeyPolicy", "ReEncryptFrom", "ReEncryptTo", "ReplicateKey")
 }
 
 // judge finds what a policy allows and what its denials fail to do.
@@ -40,6 +40,9 @@ func (s *statement) attestedConditions() int {
 }
 
 func (l *linter) judgeAllow(s *statement) {
+	if s.elsewhere() {
+		return
+	}
 	open := slices.DeleteFunc(powers(), func(op string) bool { return !s.reaches(op) || l.denied(s, op) })
 	if len(open) == 0 && !s.except {
 		l.unsatisfiable(s)
@@ -69,11 +72,23 @@ func (l *linter) judgeAllow(s *statement) {
 	l.administration(s, open)
 }
 
+// elsewhere says whether an IAM policy's statement is about resources of other
+// services only.
+func (s *statement) elsewhere() bool {
+	if s.kind != IAMPolicy || len(s.resources) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(s.resources, func(r string) bool {
+		parts := strings.SplitN(r, ":", 4)
+		return len(parts) < 4 || parts[0] != "arn" || like(parts[2], "kms")
+	})
+}
+
 // dangerous says whether something is left of kms:* that isn't attested.
 func (l *linter) dangerous(s *statement, open []string) bool {
 	return slices.ContainsFunc(open, func(op string) bool {
 		if !slices.Contains(plaintextOperations(), op) {
-			return op != "Encrypt"
+			return op != "Encrypt" && op != "ImportKeyMaterial"
 		}
 		return len(l.missing(l.held(s, op))) > 0
 	})
@@ -189,9 +204,10 @@ func (l *linter) missing(h holding) []string {
 func (l *linter) releases(s *statement, own map[int][]string) {
 	lists := 0
 	for _, values := range own {
-		if len(values) > 1 {
-			lists++
+		if !slices.ContainsFunc(values, func(v string) bool { return !strings.EqualFold(v, values[0]) }) {
+			continue // one value, however often
 		}
+		lists++
 	}
 	switch {
 	case lists > 1:

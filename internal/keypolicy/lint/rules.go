@@ -62,6 +62,12 @@ var (
 	ruleUnsatisfiable = rule{"unsatisfiable", Problem,
 		"The operation takes no Recipient, so the condition never holds: the statement does nothing, or an attested form was expected that doesn't exist.",
 		"Remove the action; attested operations are Decrypt, DeriveSharedSecret, GenerateDataKey, GenerateDataKeyPair and GenerateRandom."}
+	ruleIdle = rule{"idle-action", Note,
+		"The operation takes no Recipient, so the condition never holds and the statement doesn't allow it.",
+		"Move the action to a statement without conditions on registers, if it is needed."}
+	ruleImport = rule{"import-key-material", Note,
+		"Whoever imports a key's material knows it.",
+		"Use keys whose material KMS made (Origin AWS_KMS)."}
 	ruleAnyone = rule{"principal-anyone", Problem,
 		"Everybody in every AWS account is meant, up to the conditions.",
 		"Name the ARN of one role."}
@@ -92,7 +98,7 @@ var (
 	ruleDenyEquals = rule{"deny-equals", Problem,
 		"The Deny doesn't hold without an attestation document: it stops the named image and nobody else.",
 		"Use StringNotEqualsIgnoreCase, which holds without a document, or Null with true."}
-	ruleDenyAll = rule{"deny-needs-all", Problem,
+	ruleDenyAll = rule{"deny-needs-all", Note,
 		"All conditions of a Deny must hold: a request with one good register passes.",
 		"Write one Deny for each register."}
 	ruleNull = rule{"null-misuse", Problem,
