@@ -51,14 +51,14 @@ func queryStatus(err error) error {
 		return detailed(codes.ResourceExhausted,
 			"PQ502_LIMIT: the query needs more memory or rows than the deployment allows. Fix: group by fewer or coarser dimensions, or filter by one.",
 			&errdetails.ErrorInfo{Reason: "PQ502_LIMIT", Domain: domain})
-	case errors.Is(err, audit.ErrUnsettled):
-		return status.Error(codes.Unavailable, "the audit log can't be written now, and without it nothing is answered; try again")
-	case errors.Is(err, audit.ErrFork):
-		return status.Error(codes.FailedPrecondition, "another enclave writes to the audit log of this state, and without the log nothing is answered")
 	case errors.Is(err, context.Canceled):
 		return status.Error(codes.Canceled, "cancelled")
 	case errors.Is(err, context.DeadlineExceeded):
 		return status.Error(codes.DeadlineExceeded, "the query ran out of time")
+	case errors.Is(err, audit.ErrUnsettled):
+		return status.Error(codes.Unavailable, "the audit log can't be written now, and without it nothing is answered; try again")
+	case errors.Is(err, audit.ErrFork):
+		return status.Error(codes.FailedPrecondition, "another enclave writes to the audit log of this state, and without the log nothing is answered")
 	default:
 		return status.Errorf(codes.Internal, "PQ500, reference %s", reference())
 	}
