@@ -22,8 +22,8 @@ import (
 	cloisterv1 "github.com/cloisterhq/cloister/proto/cloister/v1"
 )
 
-// ClassIntake: the enclave was verified, but the intake key isn't the one that
-// its evidence names, or is of another deployment or state.
+// ClassIntake says that the enclave was verified, but the intake key isn't the
+// one that its evidence names, or is of another deployment or state.
 const ClassIntake attestation.Class = "intake key"
 
 // errRotated says that the intake key changed between evidence and answer, which

@@ -112,11 +112,10 @@ func (s *Summary) Told(ctx context.Context) error {
 
 // outcome is what became of one batch.
 type outcome struct {
-	rows      int
-	report    *receipt.Report // counts only; nil while the batch is pending
-	truncated bool
-	repeat    bool
-	receipt   Receipted
+	rows    int
+	report  *receipt.Report // counts only; nil while the batch is pending
+	repeat  bool
+	receipt Receipted
 }
 
 // add counts one batch of a stream whose totals were told of before, or not.

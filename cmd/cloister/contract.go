@@ -118,7 +118,7 @@ is unwise), 2 usage.`,
 				return err
 			}
 		}
-		result.OK = !result.has("error") && !(strict && result.has("warning"))
+		result.OK = !result.has("error") && (!strict || !result.has("warning"))
 		if form == "json" {
 			err = writeJSON(cmd.OutOrStdout(), result)
 		} else {
@@ -193,7 +193,7 @@ func (l *linted) lint(path string) error {
 
 // problems takes a joined error apart.
 func problems(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the very error
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()
 	}
 	if err == nil {

@@ -58,10 +58,10 @@ func (h *health) add(name, state, detail string, args ...any) {
 func (h *health) code() int {
 	code := 0
 	for _, p := range h.Parts {
-		switch {
-		case p.State == stateRefused:
+		switch p.State {
+		case stateRefused:
 			return exitRefused
-		case p.State == stateUnreachable:
+		case stateUnreachable:
 			code = exitUnreachable
 		}
 	}

@@ -41,9 +41,6 @@ func (e *Egress) DialContext(ctx context.Context, _, address string) (net.Conn, 
 		conn.Close()
 		return nil, fmt.Errorf("host: egress: %w", err)
 	}
-	_ = conn.SetWriteDeadline(noDeadline)
+	_ = conn.SetWriteDeadline(time.Time{}) // lifted
 	return conn, nil
 }
-
-// noDeadline is the zero time, which lifts a connection's deadline.
-var noDeadline time.Time

@@ -458,7 +458,7 @@ func TestPrincipalDoesntPrint(t *testing.T) {
 			t.Errorf("%s prints %s", verb, got)
 		}
 	}
-	if got, err := json.Marshal(p); err != nil || string(got) != "{}" {
+	if got, err := json.Marshal(p); err != nil || string(got) != "{}" { //nolint:staticcheck // that nothing comes out is the point
 		t.Errorf("marshals to %s, %v", got, err)
 	}
 	p.Roles()[0] = "data-owner"

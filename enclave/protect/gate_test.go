@@ -158,8 +158,12 @@ func TestRefuse(t *testing.T) {
 	}
 	_, compiled := sql.Compile(text, nil, catalog)
 	elsewhere := sql.Refuse("", "PQ302_NO_SUCH_TABLE", "m", "f")
+	refusal, ok := errors.AsType[*sql.Refusal](compiled)
+	if !ok {
+		t.Fatal(compiled)
+	}
 	var compiledCodes []string
-	for _, v := range compiled.(*sql.Refusal).Violations {
+	for _, v := range refusal.Violations {
 		compiledCodes = append(compiledCodes, v.Code+"_"+v.Name)
 	}
 	if !slices.Contains(compiledCodes, "PQ202_AGGREGATE_NOT_ALLOWED") || len(compiledCodes) < 2 {
@@ -185,7 +189,7 @@ func TestRefuse(t *testing.T) {
 			log := &notes{}
 			gate := protect.New(protect.Config{Profile: bundle.Simulation, Audit: log})
 			err := gate.Refuse(t.Context(), tt.who, sha256.Sum256([]byte(text)), tt.refusal)
-			if tt.hidden != errors.Is(err, identity.ErrNotAllowed) || !tt.hidden && err != tt.refusal {
+			if tt.hidden != errors.Is(err, identity.ErrNotAllowed) || !tt.hidden && !errors.Is(err, tt.refusal) {
 				t.Errorf("got %v", err)
 			}
 			if len(log.entries) != 1 {

@@ -3,6 +3,7 @@ package server_test
 import (
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"slices"
@@ -157,7 +158,7 @@ func TestTokenStaysHome(t *testing.T) {
 		if _, err := e.ask(t, e.connect(t, config), text, e.bearer(t)); status.Code(err) != codes.Unavailable {
 			t.Errorf("%s: %v", name, err)
 		}
-		if verdict, ok := (<-refused).(*attestation.Error); !ok || verdict.Class != c.class {
+		if verdict, ok := errors.AsType[*attestation.Error](<-refused); !ok || verdict.Class != c.class {
 			t.Errorf("%s: refused as %v", name, verdict)
 		}
 	}

@@ -157,6 +157,8 @@ func (c chosen) GetInfo() []uint32 { return c }
 
 // DoGetSqlInfo answers the pieces asked for, all for none. Those that aren't
 // known are left out: clients ask for whatever their version knows.
+//
+//nolint:revive // the name is that of flightsql.Server
 func (q *queries) DoGetSqlInfo(ctx context.Context, cmd flightsql.GetSqlInfo) (*arrow.Schema, <-chan flight.StreamChunk, error) {
 	known := information()
 	if len(cmd.GetInfo()) == 0 {

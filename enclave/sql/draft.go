@@ -84,7 +84,7 @@ func (d *Draft) Contract() *contract.Contract { return d.plan.Contract() }
 // Placeholders are what the placeholders want, in the order of their numbers.
 func (d *Draft) Placeholders() []Placeholder { return slices.Clone(d.placeholders) }
 
-// Keys, Aggregates and Outputs are those that the Plan will have.
+// Keys are those that the Plan will have.
 func (d *Draft) Keys() []int { return d.plan.Keys() }
 
 // Aggregates are those that the Plan will have.

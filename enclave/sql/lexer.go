@@ -81,10 +81,7 @@ type lexer struct {
 // is a violation and ends the list.
 func (l *lexer) tokens() []token {
 	var all []token
-	for {
-		if !l.skipSpace() {
-			break
-		}
+	for l.skipSpace() {
 		t, ok := l.next()
 		if !ok {
 			break

@@ -2,7 +2,6 @@ package attls_test
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -100,7 +99,7 @@ func TestUserData(t *testing.T) {
 		"another genesis":       func(b *attls.Binding) { b.Genesis = zeros },
 		"no genesis":            func(b *attls.Binding) { b.Genesis = nil },
 		"another bundle":        func(b *attls.Binding) { b.BundleDigest[0]++ },
-		"keys exchanged":        func(b *attls.Binding) { b.ServiceKey, b.IntakeKey = b.IntakeKey, ed25519.PublicKey(b.ServiceKey) },
+		"keys exchanged":        func(b *attls.Binding) { b.ServiceKey, b.IntakeKey = b.IntakeKey, b.ServiceKey },
 		"a service key moved":   func(b *attls.Binding) { b.ServiceKey, b.IntakeKey, b.Genesis = nil, b.ServiceKey, b.IntakeKey },
 		"bytes moved over":      func(b *attls.Binding) { b.ServiceKey, b.IntakeKey = numbers(0x20, 33), b.IntakeKey[1:] },
 		"nothing but the ends":  func(b *attls.Binding) { b.ServiceKey, b.IntakeKey, b.Genesis = nil, nil, nil },

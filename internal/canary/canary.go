@@ -31,11 +31,11 @@ import (
 type Verdict string
 
 const (
-	// Closed: the call was denied, or can't work on this key.
+	// Closed says that the call was denied, or can't work on this key.
 	Closed Verdict = "closed"
-	// Open: the call would have succeeded. It is an alarm.
+	// Open says that the call would have succeeded. It is an alarm.
 	Open Verdict = "OPEN"
-	// Unknown: nobody can say, since KMS couldn't be asked or answered something
+	// Unknown says that nobody can say, since KMS couldn't be asked or answered something
 	// else.
 	Unknown Verdict = "unknown"
 )

@@ -41,10 +41,6 @@ func TestReadFacts(t *testing.T) {
 		},
 		Egress: []string{"logs.example.org:443"}, Freshness: bundle.FreshnessWitnesses,
 	}
-	// Keys of the two are of types []byte and ed25519.PublicKey.
-	for i := range want.Producers {
-		want.Producers[i].Key = []byte(want.Producers[i].Key)
-	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}

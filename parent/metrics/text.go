@@ -27,8 +27,9 @@ func (r *Registry) Write(w io.Writer) error {
 
 // head writes what stands before the series of a family.
 func head(b *bufio.Writer, name, help, kind string) {
-	b.WriteString("# HELP " + name + " " + escapeHelp(help) + "\n")
-	b.WriteString("# TYPE " + name + " " + kind + "\n")
+	// A writer that failed keeps its error for Flush.
+	_, _ = b.WriteString("# HELP " + name + " " + escapeHelp(help) + "\n")
+	_, _ = b.WriteString("# TYPE " + name + " " + kind + "\n")
 }
 
 func (f *family) write(b *bufio.Writer) {
@@ -101,11 +102,11 @@ func escapeHelp(s string) string {
 }
 
 func line(b *bufio.Writer, name, labels, value string) {
-	b.WriteString(name)
+	_, _ = b.WriteString(name)
 	if labels != "" {
-		b.WriteString("{" + labels + "}")
+		_, _ = b.WriteString("{" + labels + "}")
 	}
-	b.WriteString(" " + value + "\n")
+	_, _ = b.WriteString(" " + value + "\n")
 }
 
 func float(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }

@@ -191,7 +191,7 @@ func parsePrincipals(is, not json.RawMessage) ([]string, error) {
 		switch kind {
 		case "AWS":
 			if slices.ContainsFunc(types[kind], func(v string) bool { return !principalOf.MatchString(v) }) {
-				return nil, errors.New("Policy contains a statement with one or more invalid principals.")
+				return nil, errors.New("Policy contains a statement with one or more invalid principals.") //nolint:revive // KMS's own words
 			}
 			out = append(out, types[kind]...)
 		case "Service", "Federated", "CanonicalUser":

@@ -50,7 +50,6 @@ func (s Scrape) Value(name string, labels ...string) (float64, bool) {
 var (
 	metricName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 	labelPair  = regexp.MustCompile(`^([a-z][a-z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"(,|$)`)
-	unescape   = strings.NewReplacer(`\\`, `\`, `\n`, "\n", `\"`, `"`)
 )
 
 // Parse reads a whole scrape: for each family HELP, TYPE and its samples, every
@@ -134,7 +133,7 @@ func parseSample(line string) (Sample, error) {
 			if _, twice := s.Labels[m[1]]; twice {
 				return s, errors.New("a label twice")
 			}
-			s.Labels[m[1]] = unescape.Replace(m[2])
+			s.Labels[m[1]] = strings.NewReplacer(`\\`, `\`, `\n`, "\n", `\"`, `"`).Replace(m[2])
 			rest = rest[len(m[0]):]
 		}
 	}

@@ -30,7 +30,7 @@ func TestStatus(t *testing.T) {
 		}
 	}
 	other := errors.New("another")
-	if got := grpcform.Status("the part", other); got != other {
+	if got := grpcform.Status("the part", other); !errors.Is(got, other) {
 		t.Errorf("another error became %v", got)
 	}
 	for _, err := range []error{nil, other, status.Error(codes.ResourceExhausted, "for good")} {
