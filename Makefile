@@ -31,6 +31,9 @@ test: ## run every test that needs nothing but Go
 crash: ## kill processes KILLS times (500) at random moments; nothing may be lost or counted twice
 	@$(GO) test ./test/fault -run 'TestCrash$$' -count 1 -timeout 120m -v -kills $(KILLS) -seed $(SEED)
 
+bench: ## ratios against named yardsticks, each measured in the same run
+	$(GO) test -run '^$$' -bench Verify -benchtime 3s ./attestation/verifier
+
 race: ## run the tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race $(RACE)
 
