@@ -10,7 +10,7 @@ KILLS   ?= 500
 SEED    ?= 0
 TOOL    := cd tools && $(GO) build -o ../$(BIN)/tools/
 
-.PHONY: all build demo test crash race lint generate generate-check depaware depaware-check fuzz clean help
+.PHONY: all build demo test crash bench race lint generate generate-check depaware depaware-check fuzz clean help
 
 all: build
 
