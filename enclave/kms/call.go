@@ -32,24 +32,37 @@ type reply struct {
 // sender makes one call to KMS for a recipient.
 type sender func(context.Context, *types.RecipientInfo) (reply, error)
 
-// call repeats an operation while it fails in a way that can pass.
+// call makes an operation, unless KMS was found away by the calls before.
 func (c *Client) call(ctx context.Context, operation, arn string, send sender) (secret.Bytes, error) {
 	if arn == "" {
 		return secret.Bytes{}, fmt.Errorf("kms: %s: %w: no key is named", operation, ErrRefused)
 	}
+	if err := c.breaker.enter(); err != nil {
+		return secret.Bytes{}, fmt.Errorf("kms: %s: %w", operation, err)
+	}
+	key, err := c.repeat(ctx, arn, send)
+	c.breaker.leave(err, ctx.Err() != nil)
+	if err != nil {
+		return secret.Bytes{}, fmt.Errorf("kms: %s: %w", operation, err)
+	}
+	return key, nil
+}
+
+// repeat makes attempts until one has an answer, ctx ends, or there were enough.
+func (c *Client) repeat(ctx context.Context, arn string, send sender) (secret.Bytes, error) {
 	for attempt, pause := 1, firstPause; ; attempt, pause = attempt+1, 2*pause {
 		key, err := c.attempt(ctx, arn, send)
 		switch {
 		case err == nil:
 			return key, nil
 		case ctx.Err() != nil:
-			return secret.Bytes{}, fmt.Errorf("kms: %s: %w", operation, ctx.Err())
+			return secret.Bytes{}, ctx.Err()
 		case attempt == attempts || !errors.Is(err, ErrUnavailable):
-			return secret.Bytes{}, fmt.Errorf("kms: %s: %w", operation, err)
+			return secret.Bytes{}, err
 		}
 		select {
 		case <-ctx.Done():
-			return secret.Bytes{}, fmt.Errorf("kms: %s: %w", operation, ctx.Err())
+			return secret.Bytes{}, ctx.Err()
 		case <-time.After(pause/2 + rand.N(pause/2)): // so that enclaves don't all come back at once
 		}
 	}

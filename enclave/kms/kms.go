@@ -64,6 +64,7 @@ type Client struct {
 	attest      func(ctx context.Context, publicKey []byte) ([]byte, error)
 	recipient   *cms.Recipient
 	credentials *credentials
+	breaker     *breaker
 	api         *awskms.Client
 }
 
@@ -89,7 +90,7 @@ func New(c Config) (*Client, error) {
 		return nil, fmt.Errorf("kms: recipient key: %w", err)
 	}
 	creds := newCredentials(c.Credentials, c.Now)
-	return &Client{attest: c.Attest, recipient: recipient, credentials: creds, api: newAPI(c, creds)}, nil
+	return &Client{attest: c.Attest, recipient: recipient, credentials: creds, breaker: &breaker{now: c.Now}, api: newAPI(c, creds)}, nil
 }
 
 // GenerateDataKey makes a new data key of 32 bytes under the KMS key arn, bound
