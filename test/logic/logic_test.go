@@ -174,7 +174,7 @@ func TestVisits(t *testing.T) {
 	runner := query.New(query.Config{
 		Catalog: catalog, Store: tables, Gate: desk.Gate, Limits: exec.Limits{Rows: 100, Memory: 16 << 20}, Timeout: time.Minute,
 	})
-	questions := read(t, filepath.Join("testdata", "visits.test"))
+	questions := read(t, filepath.Join("testdata", "visits.logic"))
 	if len(questions) < 30 {
 		t.Fatalf("%d questions", len(questions))
 	}
@@ -185,7 +185,7 @@ func TestVisits(t *testing.T) {
 			a = released.Answer()
 		}
 		if got := show(a, err); got != q.answer {
-			t.Errorf("visits.test:%d: %s\ngot\n%s\nwant\n%s", q.line, q.text, got, q.answer)
+			t.Errorf("visits.logic:%d: %s\ngot\n%s\nwant\n%s", q.line, q.text, got, q.answer)
 		}
 	}
 }
