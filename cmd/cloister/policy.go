@@ -32,32 +32,39 @@ func policyCommand() *cobra.Command {
 
 // policyFlags are the flags of `cloister policy init`.
 type policyFlags struct {
-	document, bundle, root string
-	environment, at        string
-	atDocument, debug      bool
-	pin                    []int
+	document, image   string
+	bundle, root      string
+	environment, at   string
+	atDocument, debug bool
+	pin               []int
 }
 
 func policyInitCommand() *cobra.Command {
 	f := new(policyFlags)
 	cmd := &cobra.Command{
-		Use:   "init --from-document FILE",
-		Short: "Write a policy that accepts what a document measures",
-		Long: `Init verifies a document, its chain and its signature, and writes a policy to
+		Use:   "init --from-eif FILE --bundle FILE | --from-document FILE",
+		Short: "Write a policy that accepts an image and a bundle, or what a document measures",
+		Long: `With --from-eif, init measures an image file and a bundle and writes a policy to
+stdout that accepts exactly these two: PCR0, 1, 2 and 16, and 8 when the image is
+signed.
+
+With --from-document, init verifies a document, its chain and its signature, and writes a policy to
 stdout that accepts exactly the image and the configuration that it measures:
 PCR0, PCR1 and PCR2, and PCR8 and PCR16 if they are set. --bundle demands that
 PCR16 measures this bundle. --pin names further registers, such as 3 for the
 parent's role and 4 for its instance.
 
-Such a policy is trust on first use: it says that later enclaves are the same as
+A policy from a document is trust on first use: it says that later enclaves are the same as
 this one, not that this one is any good. The release's name says so. Compare the
 registers with those of a build that you made or trust before you rely on it.`,
-		Example: `  cloister policy init --from-document att.cbor >policy.json
+		Example: `  cloister policy init --from-eif cloister.eif --bundle bundle.cbor >policy.json
+  cloister policy init --from-document att.cbor >policy.json
   cloister policy init --from-document att.cbor --at-document-time --bundle bundle.cbor >policy.json
   cloister policy init --from-document att.b64 --trust-root root.pem --environment simulation >policy.json`,
 		Args: usage(cobra.NoArgs),
 	}
 	flags := cmd.Flags()
+	flags.StringVar(&f.image, "from-eif", "", "the image file to accept")
 	flags.StringVar(&f.document, "from-document", "", "the document to start from; - is stdin")
 	flags.StringVar(&f.bundle, "bundle", "", "bundle that PCR16 must measure")
 	flags.StringVar(&f.root, "trust-root", "", "PEM file of the root to trust (default: AWS's Nitro root)")
@@ -72,14 +79,17 @@ registers with those of a build that you made or trust before you rely on it.`,
 
 func (f *policyFlags) run(cmd *cobra.Command) error {
 	switch {
-	case f.document == "":
-		return &exitError{exitUsage, errors.New("--from-document FILE is needed")}
+	case (f.document == "") == (f.image == ""):
+		return &exitError{exitUsage, errors.New("one of --from-eif FILE and --from-document FILE is needed")}
 	case f.at != "" && f.atDocument:
 		return &exitError{exitUsage, errors.New("give --at or --at-document-time, not both")}
 	case f.environment != policy.Other && f.environment != policy.Simulation:
 		return &exitError{exitUsage, errors.New("--environment: simulation or other; without --trust-root it is aws")}
 	case f.root == "" && cmd.Flags().Changed("environment"):
 		return &exitError{exitUsage, errors.New("--environment goes with --trust-root")}
+	}
+	if f.image != "" {
+		return f.fromImage(cmd)
 	}
 	a, err := f.authenticate(cmd)
 	if err != nil {
