@@ -33,6 +33,7 @@ crash: ## kill processes KILLS times (500) at random moments; nothing may be los
 
 bench: ## ratios against named yardsticks, each measured in the same run
 	$(GO) test -run '^$$' -bench Verify -benchtime 3s ./attestation/verifier
+	$(GO) test -run '^$$' -bench WarmUnwrap -benchtime 50x ./enclave/ingest
 
 race: ## run the tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race $(RACE)
