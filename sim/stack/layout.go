@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 )
 
 // The processes of tier one, in the order in which they start.
@@ -132,7 +134,7 @@ func (f *facts) addresses() error {
 		if *address != "" {
 			continue
 		}
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := listenBelow()
 		if err != nil {
 			return fmt.Errorf("stack: %w", err)
 		}
@@ -140,4 +142,23 @@ func (f *facts) addresses() error {
 		*address = l.Addr().String()
 	}
 	return nil
+}
+
+// Ports that a deployment keeps come from below those that systems give to
+// connections going out (Linux, ip_local_port_range: from 32768): one of these
+// could take a port while its server is being started again.
+const (
+	lowestPort  = 20000
+	highestPort = 32767
+)
+
+// listenBelow listens on a loopback port that is free now.
+func listenBelow() (l net.Listener, err error) {
+	for range 100 {
+		port := lowestPort + rand.IntN(highestPort-lowestPort+1)
+		if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+			return l, nil
+		}
+	}
+	return nil, err
 }
