@@ -39,7 +39,7 @@ race: ## run the tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race $(RACE)
 
 fuzz: ## run every fuzz target for a few seconds each
-	@GO=$(GO) sh test/fuzz.sh $(FUZZTIME)
+	@GO=$(GO) sh test/fuzz.sh "$(FUZZTIME)" "$(FUZZDIR)"
 
 lint: ## golangci-lint and buf, from the tools module
 	$(TOOL) github.com/golangci/golangci-lint/v2/cmd/golangci-lint github.com/bufbuild/buf/cmd/buf

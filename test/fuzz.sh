@@ -1,8 +1,9 @@
 #!/bin/sh
 # Runs every fuzz target of the module for a few seconds each.
-# Usage: test/fuzz.sh [SECONDS-PER-TARGET, default 5s]
+# Usage: test/fuzz.sh [SECONDS-PER-TARGET, default 5s] [DIRECTORY, default all]
 set -eu
 time=${1:-5s}
+under=${2:-.}
 go=${GO:-go}
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
@@ -22,7 +23,7 @@ one() {
 }
 
 n=0
-for file in $(grep -rl --include='*_test.go' '^func Fuzz' . | grep -v '^./test/duckdb/' | sort); do
+for file in $(grep -rl --include='*_test.go' '^func Fuzz' "$under" | grep -v '^./test/duckdb/' | sort); do
 	dir=$(dirname "$file")
 	for target in $(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$file"); do
 		one "$dir" "$target"
