@@ -1,8 +1,14 @@
-// Package exec runs granted plans over snapshots: filter, group, count, sum and
-// count units. Everything is exact, nothing is a float, and no value can make
-// an operator fail: apart from the limits of memory and rows, and the end of
-// the context, an error depends on the plan alone. That a limit was met tells
-// something of the data, roughly and about all groups at once.
+// Package exec runs granted plans over snapshots: filter, group, count, sum,
+// count units, and bound what one unit adds. Everything is exact, nothing is a
+// float, and no value can make an operator fail: apart from the limits of
+// memory and rows, and the end of the context, an error depends on the plan
+// alone. That a limit was met tells something of the data, roughly and about
+// all groups at once.
+//
+// A few thousand rows are worked on at a time, one column after the other.
+// Rows come in the order of their units, so a unit is counted once in a group
+// by a look at the unit that was there before. Partitions of the table are
+// worked on at the same time: no unit is in two of them.
 package exec
 
 import (
@@ -21,14 +27,14 @@ var (
 	// ErrLimit says that a query needs more memory or gives more rows than it
 	// may.
 	ErrLimit = errors.New("exec: the query is over its limit of memory or rows")
-	// ErrPlan says that nobody granted the plan, or that it isn't one over this
-	// snapshot. Nothing was read.
+	// ErrPlan says that nobody granted the plan, that it isn't one over this
+	// snapshot, or that its bounds aren't any. Nothing was read.
 	ErrPlan = errors.New("exec: not a granted plan over this snapshot")
 )
 
 // stride is how many rows are worked on at a time, and between two looks at the
 // context.
-const stride = 4 << 10
+const stride = 2 << 10
 
 // Limits bound one query.
 type Limits struct {
@@ -43,25 +49,31 @@ type Limits struct {
 // Aggregate counts the groups of a granted plan in a snapshot of its dataset.
 // Errors: ErrPlan, ErrLimit, and that of ctx.
 func Aggregate(ctx context.Context, grant *protect.Grant, snap *table.Snapshot, limits Limits) (*Groups, error) {
+	return aggregate(ctx, grant, nil, snap, limits)
+}
+
+// AggregateBounded is Aggregate when no unit adds more than the bounds allow.
+func AggregateBounded(ctx context.Context, grant *protect.Grant, bounds Bounds, snap *table.Snapshot, limits Limits) (*Groups, error) {
+	if grant.Plan() == nil || !bounds.fit(grant.Plan()) {
+		return nil, ErrPlan
+	}
+	return aggregate(ctx, grant, &bounds, snap, limits)
+}
+
+func aggregate(ctx context.Context, grant *protect.Grant, bounds *Bounds, snap *table.Snapshot, limits Limits) (*Groups, error) {
 	plan := grant.Plan()
 	if plan == nil || snap == nil || !runnable(plan, snap.Contract()) {
 		return nil, ErrPlan
 	}
-	r := &run{plan: plan, snap: snap, memory: budget{left: limits.Memory}}
-	if err := r.prepare(ctx); err != nil {
+	r := &run{plan: plan, snap: snap, memory: newBudget(limits.Memory)}
+	if err := r.prepare(ctx, bounds); err != nil {
 		return nil, err
 	}
-	for block := range snap.Blocks() {
-		for from := 0; from < block.Len(); from += stride {
-			if err := ended(ctx); err != nil {
-				return nil, err
-			}
-			if err := r.take(block, from, min(from+stride, block.Len())); err != nil {
-				return nil, err
-			}
-		}
+	t, err := r.scan(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return r.finish(grant.Floor(), limits.Rows)
+	return r.finish(t, int64(grant.Floor()), limits.Rows)
 }
 
 func ended(ctx context.Context) error {

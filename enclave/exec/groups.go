@@ -10,71 +10,81 @@ import (
 // protect.Release and for nobody else.
 type Groups struct {
 	run        *run
+	totals     *totals
+	groups     []uint32 // those that have rows
 	aggregates []sql.Aggregate
 }
 
 var _ protect.Groups = (*Groups)(nil)
 
-// finish checks the number of groups that can be shown.
-func (r *run) finish(floor int, most int64) (*Groups, error) {
-	shown := int64(0)
-	for _, units := range r.units.count {
-		if units >= int64(floor) {
+// finish lists the groups and checks the number of those that can be shown.
+func (r *run) finish(t *totals, floor, most int64) (*Groups, error) {
+	g := &Groups{run: r, totals: t, aggregates: r.plan.Aggregates()}
+	n, shown := 0, int64(0)
+	for _, tally := range t.tallies {
+		if tally.rows > 0 {
+			n++
+		}
+		if int64(tally.units) >= floor {
 			shown++
 		}
 	}
 	if shown > most {
 		return nil, ErrLimit
 	}
-	return &Groups{run: r, aggregates: r.plan.Aggregates()}, nil
+	if len(r.keys.fields) == 0 { // the one group is there without any row
+		g.groups = []uint32{0}
+		return g, nil
+	}
+	if err := r.memory.take(size[uint32](n)); err != nil {
+		return nil, err
+	}
+	g.groups = make([]uint32, 0, n)
+	for i, tally := range t.tallies {
+		if tally.rows > 0 {
+			g.groups = append(g.groups, uint32(i))
+		}
+	}
+	return g, nil
 }
 
 // Snapshot is the number of the snapshot that was read.
 func (g *Groups) Snapshot() uint64 { return g.run.snap.Number() }
 
 // Len is the number of groups.
-func (g *Groups) Len() int { return len(g.run.rows) }
+func (g *Groups) Len() int { return len(g.groups) }
 
 // Units is the number of different units in the i-th group.
-func (g *Groups) Units(i int) int64 { return g.run.units.count[i] }
+func (g *Groups) Units(i int) int64 { return int64(g.totals.tallies[g.groups[i]].units) }
 
 // Group answers the keys and totals of the i-th group, in the plan's order.
 func (g *Groups) Group(i int) ([]contract.Value, []protect.Total) {
-	keys := make([]contract.Value, len(g.run.keys))
-	for k := range keys {
-		keys[k] = g.key(i, k)
-	}
+	group := int(g.groups[i])
 	totals := make([]protect.Total, len(g.aggregates))
 	for k, a := range g.aggregates {
-		totals[k] = g.total(i, a)
+		totals[k] = g.total(group, a)
 	}
-	return keys, totals
+	return g.run.keys.values(g.totals.words(group)), totals
 }
 
-func (g *Groups) key(i, k int) contract.Value {
-	r, field := g.run, g.run.keys[k]
-	tuple := r.groups.tuple(i)
-	switch {
-	case tuple[len(r.keys)+k/64]>>(k%64)&1 == 1:
-		return contract.Value{Null: true}
-	case r.snap.Contract().Fields[field].Type == contract.String:
-		return contract.Value{Text: r.snap.Texts(field)[tuple[k]]}
-	default:
-		return contract.Value{Int: int64(tuple[k])}
-	}
-}
-
-func (g *Groups) total(i int, a sql.Aggregate) protect.Total {
-	units := g.Units(i)
+func (g *Groups) total(group int, a sql.Aggregate) protect.Total {
+	all := g.totals.tallies[group]
 	switch a.Func {
 	case sql.CountRows:
-		return protect.Total{Values: g.run.rows[i], Units: units}
+		return protect.Total{Values: all.rows, Units: int64(all.units)}
 	case sql.CountUnits:
-		return protect.Total{Values: units, Units: units}
+		return protect.Total{Values: int64(all.units), Units: int64(all.units)}
 	}
-	c := g.run.column(a.Field)
-	if c.units != nil {
-		units = c.units.count[i]
+	c := &g.totals.columns[g.run.column(a.Field)]
+	if c.null {
+		all = c.tallies[group]
 	}
-	return protect.Total{Values: c.count[i], Units: units, Sum: c.sums[i]}
+	total := protect.Total{Values: all.rows, Units: int64(all.units)}
+	switch {
+	case c.sum && c.wide:
+		total.Sum = c.wideSums[group]
+	case c.sum:
+		total.Sum = protect.Sum{}.Add(c.sums[group])
+	}
+	return total
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/cloisterhq/cloister/internal/bundle"
 	"github.com/cloisterhq/cloister/internal/columns"
 	"github.com/cloisterhq/cloister/internal/contract"
+	"github.com/cloisterhq/cloister/test/genuine"
 )
 
 // newer is colon's contract with a column more.
@@ -116,14 +117,11 @@ func TestVersions(t *testing.T) {
 func (w *world) added() string {
 	var all []string
 	snapshot, _ := w.tables.Snapshot("colon")
-	for b := range snapshot.Blocks() {
-		v := b.Column(2)
-		for i := range b.Len() {
-			if v.Null[i] {
-				all = append(all, "NULL")
-			} else {
-				all = append(all, fmt.Sprint(v.Ints[i]))
-			}
+	for _, row := range genuine.Rows(snapshot) {
+		if v := row.Values[2]; v.Null {
+			all = append(all, "NULL")
+		} else {
+			all = append(all, fmt.Sprint(v.Int))
 		}
 	}
 	return strings.Join(all, " ")

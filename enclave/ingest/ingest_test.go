@@ -180,7 +180,7 @@ func TestSlots(t *testing.T) {
 			t.Errorf("slot %d: %+v", i, r)
 		}
 	}
-	if w.rows("colon") != "2 0:100 1:101 2:102 0:100 1:101 2:102" || w.rows("visits") != "2 0:100 1:101 2:102 0:100 1:101 2:102" {
+	if w.rows("colon") != "2 0:100 0:100 1:101 1:101 2:102 2:102" || w.rows("visits") != "2 0:100 0:100 1:101 1:101 2:102 2:102" {
 		t.Errorf("colon %s, visits %s", w.rows("colon"), w.rows("visits"))
 	}
 }

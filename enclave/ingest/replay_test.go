@@ -13,6 +13,7 @@ import (
 
 	"github.com/cloisterhq/cloister/enclave/ingest"
 	"github.com/cloisterhq/cloister/enclave/state"
+	"github.com/cloisterhq/cloister/test/genuine"
 )
 
 // TestReplayRefuses everything but the envelope that was accepted.
@@ -268,8 +269,8 @@ func (k *walk) check() {
 // values answers what queries see in the measure column.
 func (k *walk) values() (all []int64) {
 	snapshot, _ := k.tables.Snapshot("colon")
-	for b := range snapshot.Blocks() {
-		all = append(all, b.Column(1).Ints...)
+	for _, row := range genuine.Rows(snapshot) {
+		all = append(all, row.Values[1].Int)
 	}
 	return all
 }

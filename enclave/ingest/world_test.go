@@ -25,6 +25,7 @@ import (
 	"github.com/cloisterhq/cloister/internal/envelope"
 	"github.com/cloisterhq/cloister/internal/receipt"
 	"github.com/cloisterhq/cloister/internal/secret"
+	"github.com/cloisterhq/cloister/test/genuine"
 )
 
 const (
@@ -381,7 +382,8 @@ func (w *world) verified(a *ingest.Accepted, raw []byte, key secret.Bytes) (*rec
 	return r, report
 }
 
-// rows writes down what queries see of a dataset, in the order of acceptance.
+// rows writes down what queries see of a dataset, in the order in which units
+// came.
 func (w *world) rows(dataset string) string {
 	w.t.Helper()
 	snapshot, ok := w.tables.Snapshot(dataset)
@@ -389,10 +391,8 @@ func (w *world) rows(dataset string) string {
 		w.t.Fatal("no such dataset")
 	}
 	var all []string
-	for b := range snapshot.Blocks() {
-		for i, unit := range b.Units() {
-			all = append(all, fmt.Sprintf("%d:%d", unit, b.Column(1).Ints[i]))
-		}
+	for _, row := range genuine.Rows(snapshot) {
+		all = append(all, fmt.Sprintf("%d:%d", row.Unit, row.Values[1].Int))
 	}
 	return fmt.Sprint(snapshot.Number(), " ", strings.Join(all, " "))
 }

@@ -45,6 +45,23 @@ func (s Sum) Add(v int64) Sum {
 	return Sum{high: s.high + v>>63 + int64(carry), low: low}
 }
 
+// Plus answers the sum of two sums.
+func (s Sum) Plus(other Sum) Sum {
+	low, carry := bits.Add64(s.low, other.low, 0)
+	return Sum{high: s.high + other.high + int64(carry), low: low}
+}
+
+// Clamp answers the sum when it is between two bounds, otherwise the nearer one.
+func (s Sum) Clamp(low, high int64) int64 {
+	switch small := s.high == int64(s.low)>>63; {
+	case small:
+		return min(max(int64(s.low), low), high)
+	case s.high < 0:
+		return low
+	}
+	return high
+}
+
 // Big answers the sum as an integer of its own.
 func (s Sum) Big() *big.Int {
 	n := new(big.Int).Lsh(big.NewInt(s.high), 64)

@@ -25,33 +25,60 @@ type Snapshot = table.Snapshot
 // goroutines.
 type Store struct {
 	tables map[string]*table.Table
+	memory *table.Memory
 }
 
 // New makes an empty table for each contract. The contracts passed Check, have
 // different datasets and mustn't change afterwards.
-func New(contracts []*contract.Contract) *Store {
-	s := &Store{tables: make(map[string]*table.Table, len(contracts))}
+func New(contracts []*contract.Contract) *Store { return NewLimited(contracts, table.Unlimited()) }
+
+// NewLimited is New with a limit of the memory of all tables together.
+func NewLimited(contracts []*contract.Contract, m *table.Memory) *Store {
+	s := &Store{tables: make(map[string]*table.Table, len(contracts)), memory: m}
 	for _, c := range contracts {
-		s.tables[c.Dataset] = table.New(c)
+		s.tables[c.Dataset] = table.New(c, m)
 	}
 	return s
 }
 
 // Append puts a batch before queries, all of it or nothing. Snapshots that were
-// taken before don't show it. Errors: ErrContract, table.ErrFull.
+// taken before don't show it. Errors: ErrContract, table.ErrFull,
+// table.ErrMemory.
 func (s *Store) Append(b *record.Batch) error {
-	t, ok := s.tables[b.Dataset()]
-	if !ok || b.Contract() != t.Contract() && !reflect.DeepEqual(b.Contract(), t.Contract()) {
-		return ErrContract
-	}
-	columns := make([]table.Values, len(t.Contract().Fields))
-	for i := range columns {
-		columns[i] = table.Values(b.Column(i))
+	t, columns, err := s.columns(b)
+	if err != nil {
+		return err
 	}
 	if err := t.Append(b.Len(), columns); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
 	return nil
+}
+
+// Room answers the error that Append would answer now. It is for whoever must
+// know before a batch is durable; another batch may take the room meanwhile.
+func (s *Store) Room(b *record.Batch) error {
+	t, columns, err := s.columns(b)
+	if err != nil {
+		return err
+	}
+	if err := t.Room(b.Len(), columns); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	return nil
+}
+
+// columns answers the table of a batch's dataset and the batch as it takes it.
+func (s *Store) columns(b *record.Batch) (*table.Table, []table.Values, error) {
+	t, ok := s.tables[b.Dataset()]
+	if !ok || b.Contract() != t.Contract() && !reflect.DeepEqual(b.Contract(), t.Contract()) {
+		return nil, nil, ErrContract
+	}
+	columns := make([]table.Values, len(t.Contract().Fields))
+	for i := range columns {
+		columns[i] = table.Values(b.Column(i))
+	}
+	return t, columns, nil
 }
 
 // Snapshot answers the newest view of a dataset, false when there is no such
@@ -63,3 +90,6 @@ func (s *Store) Snapshot(dataset string) (*Snapshot, bool) {
 	}
 	return t.Snapshot(), true
 }
+
+// Held is the memory that all tables hold, in bytes.
+func (s *Store) Held() int64 { return s.memory.Held() }

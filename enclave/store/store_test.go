@@ -44,17 +44,14 @@ func snapshot(t *testing.T, s *store.Store, dataset string) *store.Snapshot {
 	return snap
 }
 
-// sites answers the sites of all rows.
+// sites answers the sites of all rows, by unit.
 func sites(s *store.Snapshot) string {
 	var all string
-	for b := range s.Blocks() {
-		for row := range b.Len() {
-			v := b.Column(1)
-			if v.Null[row] {
-				all += "-"
-			} else {
-				all += s.Texts(1)[v.Codes[row]]
-			}
+	for _, row := range genuine.Rows(s) {
+		if row.Values[1].Null {
+			all += "-"
+		} else {
+			all += row.Values[1].Text
 		}
 	}
 	return all

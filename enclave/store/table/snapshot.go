@@ -1,50 +1,19 @@
 package table
 
 import (
-	"iter"
+	"slices"
 
 	"github.com/cloisterhq/cloister/internal/contract"
 )
-
-// Vector is one column of a block, one element a row. A string column has
-// Codes, which index Snapshot.Texts; every other has Ints in the stored unit of
-// its type. Null is nil where the contract allows no NULL; the value of a NULL
-// means nothing. Vectors are shared and mustn't be changed.
-type Vector struct {
-	Codes []uint32
-	Ints  []int64
-	Null  []bool
-}
-
-// Block is some consecutive rows.
-type Block struct {
-	rows    int
-	units   []uint32
-	columns []Vector
-}
-
-func empty(columns int) *Block { return &Block{columns: make([]Vector, columns)} }
-
-// Len is the number of rows.
-func (b *Block) Len() int { return b.rows }
-
-// Units answers the code of each row's unit, under Snapshot.Units. It mustn't
-// be changed.
-func (b *Block) Units() []uint32 { return b.units }
-
-// Column answers the values of the contract's i-th field. It is empty for the
-// unit and for columns that no query may read.
-func (b *Block) Column(i int) Vector { return b.columns[i] }
 
 // Snapshot is a table as it was after one batch. Nothing changes it.
 type Snapshot struct {
 	contract *contract.Contract
 	number   uint64
 	rows     int
-	units    int
-	full     []*Block
-	tail     *Block
-	texts    [][]string // by field
+	units    Texts
+	texts    []Texts // by field
+	runs     [partitions][]*run
 }
 
 // Contract is the contract of the table.
@@ -56,24 +25,56 @@ func (s *Snapshot) Number() uint64 { return s.number }
 // Rows is the number of rows.
 func (s *Snapshot) Rows() int { return s.rows }
 
-// Units is the number of different units. Their codes count from 0.
-func (s *Snapshot) Units() int { return s.units }
+// Units is the number of different units. Their codes count from 0, in the
+// order of their coming.
+func (s *Snapshot) Units() int { return s.units.Len() }
 
-// Texts answers the different texts of a string column, by code. It mustn't be
-// changed.
-func (s *Snapshot) Texts(field int) []string { return s.texts[field] }
+// Unit answers what a producer calls the unit of a code: its text, or its
+// integer in eight bytes. It mustn't be changed.
+func (s *Snapshot) Unit(code uint32) []byte { return s.units.At(int(code)) }
 
-// Blocks answers all rows in the order of acceptance, in blocks of at most
-// 16,384.
-func (s *Snapshot) Blocks() iter.Seq[*Block] {
-	return func(yield func(*Block) bool) {
-		for _, b := range s.full {
-			if !yield(b) {
-				return
-			}
-		}
-		if s.tail.rows > 0 {
-			yield(s.tail)
+// Texts answers the different texts of a string column.
+func (s *Snapshot) Texts(field int) Texts { return s.texts[field] }
+
+// Range bounds the values of a column that isn't text, the codes of one that
+// is.
+func (s *Snapshot) Range(field int) Range {
+	var all Range
+	for _, p := range s.runs {
+		for _, r := range p {
+			all = all.join(r.columns[field].span)
 		}
 	}
+	return all
+}
+
+// Partitions answers the rows, dealt by units.
+func (s *Snapshot) Partitions() []Partition {
+	all := make([]Partition, 0, partitions)
+	for i, runs := range s.runs {
+		if len(runs) > 0 {
+			all = append(all, Partition{number: i, runs: runs})
+		}
+	}
+	return all
+}
+
+// with answers a snapshot that shows more runs in their partitions.
+func (s *Snapshot) with(number uint64, rows int, units Texts, texts []Texts, runs [partitions]*run) *Snapshot {
+	next := *s
+	next.number, next.rows, next.units, next.texts = number, rows, units, texts
+	for i, r := range runs {
+		if r != nil {
+			next.runs[i] = append(slices.Clip(s.runs[i]), r)
+		}
+	}
+	return &next
+}
+
+// merged answers a snapshot that shows one run in the place of others.
+func (s *Snapshot) merged(partition int, old []*run, merged *run) *Snapshot {
+	next := *s
+	rest := slices.DeleteFunc(slices.Clone(s.runs[partition]), func(r *run) bool { return slices.Contains(old, r) })
+	next.runs[partition] = append(rest, merged)
+	return &next
 }

@@ -2,12 +2,16 @@
 // only grows; what a Snapshot shows stays as it is, so queries and intake don't
 // wait for each other. It trusts its caller for values that the contract allows
 // and checks their shape alone. Columns that no query may read aren't kept.
+//
+// Rows lie in runs, sorted by their unit, and every value in as few bits as its
+// neighbours allow. A batch becomes small runs, which are merged in the
+// background: rows are written again for the logarithm of their number, and a
+// unit's rows lie together.
 package table
 
 import (
 	"errors"
 	"math"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -19,14 +23,12 @@ var (
 	ErrShape = errors.New("table: the columns aren't those of the contract")
 	// ErrFull says that a column has as many different values as it can have.
 	ErrFull = errors.New("table: a column is full")
+	// ErrMemory says that the table may not hold so much.
+	ErrMemory = errors.New("table: out of the memory that tables may hold")
 )
 
-const (
-	// blockRows is the number of rows in every block but the last.
-	blockRows = 16 << 10
-	// maxCodes bounds the different values of a column with a dictionary.
-	maxCodes = math.MaxUint32
-)
+// maxCodes bounds the different values of a column with a dictionary.
+const maxCodes = math.MaxUint32 - 1
 
 // Values is one column of rows to append: Texts for a string, Ints for every
 // other type, and Null for both. Where Null is true the value is zero.
@@ -36,44 +38,64 @@ type Values struct {
 	Null  []bool
 }
 
+// keeping is how a column is kept.
+type keeping uint8
+
+const (
+	notKept keeping = iota
+	keptUnits
+	keptCodes
+	keptInts
+)
+
 // Table is the records of one dataset. It is safe for use by several
 // goroutines.
 type Table struct {
 	contract *contract.Contract
+	kept     []keeping // by field
+	unit     int
+	memory   *Memory
 	newest   atomic.Pointer[Snapshot]
 
-	// mu is held for a whole Append and guards the dictionaries.
+	// appending is held for a whole Append and guards the dictionaries.
+	appending sync.Mutex
+	units     *lexicon
+	texts     []*lexicon // by field, nil for what isn't text
+
+	// mu is held for an instant and guards what follows.
 	mu      sync.Mutex
-	columns []dictionary // by field; those of strings are used
-	units   unitCodes
-}
-
-// dictionary gives the different texts of a column codes, in the order of
-// their coming.
-type dictionary struct {
-	codes map[string]uint32
-	texts []string
-}
-
-// unitCodes numbers units from 0, in the order of their coming. Which unit has
-// a number is of no interest to a query.
-type unitCodes struct {
-	texts map[string]uint32
-	ints  map[int64]uint32
+	held    int64
+	merging chan struct{} // closed when the merges that are due are done; nil when none is
 }
 
 // New makes an empty table for a contract that passed Check. The contract
 // mustn't change afterwards.
-func New(c *contract.Contract) *Table {
+func New(c *contract.Contract, m *Memory) *Table {
 	t := &Table{
-		contract: c, columns: make([]dictionary, len(c.Fields)),
-		units: unitCodes{texts: map[string]uint32{}, ints: map[int64]uint32{}},
+		contract: c, kept: make([]keeping, len(c.Fields)), unit: c.UnitIndex(), memory: m,
+		texts: make([]*lexicon, len(c.Fields)),
 	}
-	for i := range t.columns {
-		t.columns[i].codes = map[string]uint32{}
+	for i := range c.Fields {
+		if t.kept[i] = keep(&c.Fields[i]); t.kept[i] == keptCodes {
+			t.texts[i] = newLexicon(true)
+		}
 	}
-	t.newest.Store(&Snapshot{contract: c, texts: make([][]string, len(c.Fields)), tail: empty(len(c.Fields))})
+	t.units = newLexicon(c.Fields[t.unit].Type == contract.String)
+	t.newest.Store(&Snapshot{contract: c, units: t.units.texts, texts: make([]Texts, len(c.Fields))})
 	return t
+}
+
+// keep says how a column is kept: only when a query may read its values.
+func keep(f *contract.Field) keeping {
+	switch {
+	case f.Role == contract.Unit:
+		return keptUnits
+	case f.Role != contract.Dimension && f.Role != contract.Measure:
+		return notKept
+	case f.Type == contract.String:
+		return keptCodes
+	}
+	return keptInts
 }
 
 // Contract is the contract of the table.
@@ -82,135 +104,77 @@ func (t *Table) Contract() *contract.Contract { return t.contract }
 // Snapshot answers the newest view. It never waits.
 func (t *Table) Snapshot() *Snapshot { return t.newest.Load() }
 
-// kept says whether a query may read a column's values.
-func kept(f *contract.Field) bool {
-	return f.Role == contract.Dimension || f.Role == contract.Measure
+// Held is the number of bytes that the table holds.
+func (t *Table) Held() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.held
 }
 
 // Append adds rows, of which columns holds one element for each field of the
-// contract, and counts the snapshot's number up. On an error, ErrShape or
-// ErrFull, the table is as it was.
+// contract, and counts the snapshot's number up. On an error, ErrShape, ErrFull
+// or ErrMemory, the table is as it was.
 func (t *Table) Append(rows int, columns []Values) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.appending.Lock()
+	defer t.appending.Unlock()
 	if err := t.check(rows, columns); err != nil {
 		return err
 	}
+	need := t.need(rows, columns)
+	if !t.memory.take(need) {
+		return ErrMemory
+	}
+	before := t.dictionaries()
+	runs := t.build(t.encode(rows, columns))
+	held := t.dictionaries() - before
+	for _, r := range runs {
+		if r != nil {
+			held += r.held()
+		}
+	}
+	t.memory.give(need - held)
+	t.show(rows, runs, held)
+	return nil
+}
+
+// Room answers the error that Append would answer now.
+func (t *Table) Room(rows int, columns []Values) error {
+	t.appending.Lock()
+	defer t.appending.Unlock()
+	if err := t.check(rows, columns); err != nil {
+		return err
+	}
+	need := t.need(rows, columns)
+	if !t.memory.take(need) {
+		return ErrMemory
+	}
+	t.memory.give(need)
+	return nil
+}
+
+// dictionaries is the number of bytes that dictionaries hold.
+func (t *Table) dictionaries() int64 {
+	all := t.units.held()
+	for _, l := range t.texts {
+		if l != nil {
+			all += l.held()
+		}
+	}
+	return all
+}
+
+// show publishes the runs of a batch.
+func (t *Table) show(rows int, runs [partitions]*run, held int64) {
+	texts := make([]Texts, len(t.texts))
+	for i, l := range t.texts {
+		if l != nil {
+			texts[i] = l.texts
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	old := t.newest.Load()
-	next := &Snapshot{
-		contract: t.contract, number: old.number + 1, rows: old.rows + rows,
-		full: old.full, tail: old.tail, texts: make([][]string, len(columns)),
-	}
-	for from := 0; from < rows; {
-		n := min(rows-from, blockRows-next.tail.rows)
-		next.tail = t.extend(next.tail, columns, from, from+n)
-		if from += n; next.tail.rows == blockRows {
-			next.full = append(next.full, next.tail)
-			next.tail = empty(len(columns))
-		}
-	}
-	for i := range t.columns {
-		next.texts[i] = t.columns[i].texts
-	}
-	next.units = len(t.units.texts) + len(t.units.ints)
-	t.newest.Store(next)
-	return nil
-}
-
-// check finds everything that could go wrong before anything changes.
-func (t *Table) check(rows int, columns []Values) error {
-	if rows < 0 || len(columns) != len(t.contract.Fields) {
-		return ErrShape
-	}
-	for i := range t.contract.Fields {
-		f, v := &t.contract.Fields[i], columns[i]
-		ints, texts := rows, 0
-		if f.Type == contract.String {
-			ints, texts = 0, rows
-		}
-		if len(v.Null) != rows || len(v.Ints) != ints || len(v.Texts) != texts {
-			return ErrShape
-		}
-		if !nullable(f) {
-			for _, null := range v.Null {
-				if null {
-					return ErrShape
-				}
-			}
-		}
-		if uint64(len(t.columns[i].texts))+uint64(rows) > maxCodes {
-			return ErrFull
-		}
-	}
-	if uint64(len(t.units.texts))+uint64(len(t.units.ints))+uint64(rows) > maxCodes {
-		return ErrFull
-	}
-	return nil
-}
-
-func nullable(f *contract.Field) bool { return !f.Required && f.Role != contract.Unit }
-
-// extend answers a block with more rows at its end. It writes behind what b
-// and earlier blocks show, and only the newest block is ever extended.
-func (t *Table) extend(b *Block, columns []Values, from, to int) *Block {
-	next := &Block{rows: b.rows + to - from, columns: make([]Vector, len(columns)), units: b.units}
-	for i := range t.contract.Fields {
-		f, v, column := &t.contract.Fields[i], columns[i], b.columns[i]
-		switch {
-		case f.Role == contract.Unit:
-			next.units = t.units.extend(next.units, v, from, to)
-			continue
-		case !kept(f):
-			continue
-		case f.Type == contract.String:
-			column.Codes = t.columns[i].extend(column.Codes, v, from, to)
-		default:
-			column.Ints = append(column.Ints, v.Ints[from:to]...)
-		}
-		if nullable(f) {
-			column.Null = append(column.Null, v.Null[from:to]...)
-		}
-		next.columns[i] = column
-	}
-	return next
-}
-
-// extend appends the codes of texts; NULL has code 0, which means nothing.
-func (d *dictionary) extend(codes []uint32, v Values, from, to int) []uint32 {
-	for row := from; row < to; row++ {
-		if v.Null[row] {
-			codes = append(codes, 0)
-			continue
-		}
-		code, ok := d.codes[v.Texts[row]]
-		if !ok {
-			text := strings.Clone(v.Texts[row]) // it outlives the batch
-			code = uint32(len(d.texts))
-			d.codes[text] = code
-			d.texts = append(d.texts, text)
-		}
-		codes = append(codes, code)
-	}
-	return codes
-}
-
-func (u *unitCodes) extend(codes []uint32, v Values, from, to int) []uint32 {
-	for row := from; row < to; row++ {
-		if v.Texts != nil {
-			codes = append(codes, number(u.texts, v.Texts[row], strings.Clone))
-		} else {
-			codes = append(codes, number(u.ints, v.Ints[row], func(i int64) int64 { return i }))
-		}
-	}
-	return codes
-}
-
-// number answers the code of a key; a new one is kept as a copy.
-func number[K comparable](codes map[K]uint32, key K, clone func(K) K) uint32 {
-	code, ok := codes[key]
-	if !ok {
-		code = uint32(len(codes))
-		codes[clone(key)] = code
-	}
-	return code
+	t.newest.Store(old.with(old.number+1, old.rows+rows, t.units.texts, texts, runs))
+	t.held += held
+	t.merge()
 }

@@ -1,16 +1,19 @@
 package table_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/cloisterhq/cloister/enclave/store/table"
 	"github.com/cloisterhq/cloister/internal/contract"
+	"github.com/cloisterhq/cloister/test/genuine"
 )
 
 // The columns of every contract here, by index.
@@ -89,43 +92,45 @@ func codes(units []string) []uint32 {
 	return all
 }
 
-// read answers a snapshot's rows as fill does, and the codes of their units.
-func read(t *testing.T, s *table.Snapshot) (cells []string, units []uint32) {
-	t.Helper()
-	for b := range s.Blocks() {
-		if b.Len() < 1 || b.Len() > 16<<10 || len(b.Units()) != b.Len() {
-			t.Fatalf("a block of %d rows has %d units", b.Len(), len(b.Units()))
-		}
-		for row := range b.Len() {
-			var line string
-			for _, i := range []int{text, number, must} {
-				switch v := b.Column(i); {
-				case v.Null != nil && v.Null[row]:
-					line += cell(true, "")
-				case i == text:
-					line += cell(false, s.Texts(i)[v.Codes[row]])
-				default:
-					line += cell(false, strconv.FormatInt(v.Ints[row], 10))
-				}
-			}
-			cells = append(cells, line)
-		}
-		units = append(units, b.Units()...)
+// show writes rows of units down, sorted.
+func show(cells []string, units []uint32) []string {
+	all := make([]string, len(cells))
+	for i, c := range cells {
+		all[i] = fmt.Sprint(units[i], ": ", c)
 	}
-	return cells, units
+	slices.Sort(all)
+	return all
 }
 
-// TestSnapshots appends random batches, some over the edge of a block, and
-// demands that every snapshot ever taken still shows what it showed.
+// read is show of a snapshot's rows.
+func read(s *table.Snapshot) []string {
+	var cells []string
+	var units []uint32
+	for _, r := range genuine.Rows(s) {
+		var line string
+		for _, i := range []int{text, number, must} {
+			if v := r.Values[i]; i == text {
+				line += cell(v.Null, v.Text)
+			} else {
+				line += cell(v.Null, strconv.FormatInt(v.Int, 10))
+			}
+		}
+		cells, units = append(cells, line), append(units, r.Unit)
+	}
+	return show(cells, units)
+}
+
+// TestSnapshots appends random batches, small and large, and demands that every
+// snapshot ever taken still shows what it showed, whatever was merged since.
 func TestSnapshots(t *testing.T) {
 	for _, unitType := range []contract.Type{contract.String, contract.Integer} {
 		t.Run(unitType.String(), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(1, uint64(unitType)))
 			c := testContract(unitType)
-			tab := table.New(c)
+			tab := table.New(c, table.Unlimited())
 			var cells, units []string
 			taken, ends := []*table.Snapshot{tab.Snapshot()}, []int{0}
-			for _, n := range []int{1, 0, 3, 16_000, 500, 16_384, 1, 20_000, 7} {
+			for _, n := range []int{1, 0, 3, 16_000, 500, 16_384, 1, 20_000, 7, 1, 1, 1, 2} {
 				columns, newCells, newUnits := fill(r, c, n)
 				if err := tab.Append(n, columns); err != nil {
 					t.Fatal(err)
@@ -137,20 +142,84 @@ func TestSnapshots(t *testing.T) {
 				cells, units = append(cells, newCells...), append(units, newUnits...)
 				taken, ends = append(taken, tab.Snapshot()), append(ends, len(cells))
 			}
+			tab.Settle()
+			taken, ends = append(taken, tab.Snapshot()), append(ends, len(cells))
 			want := codes(units)
 			for i, s := range taken {
-				if s.Number() != uint64(i) || s.Rows() != ends[i] || s.Contract() != c {
+				if s.Number() != uint64(min(i, len(taken)-2)) || s.Rows() != ends[i] || s.Contract() != c {
 					t.Errorf("snapshot %d: number %d, %d rows", i, s.Number(), s.Rows())
 				}
-				gotCells, gotUnits := read(t, s)
-				if !slices.Equal(gotCells, cells[:ends[i]]) || !slices.Equal(gotUnits, want[:ends[i]]) {
+				if !slices.Equal(read(s), show(cells[:ends[i]], want[:ends[i]])) {
 					t.Errorf("snapshot %d shows other rows", i)
 				}
 			}
-			if got := taken[len(taken)-1].Units(); got != int(slices.Max(want))+1 {
+			last := tab.Snapshot()
+			if got := last.Units(); got != int(slices.Max(want))+1 {
 				t.Errorf("%d units", got)
 			}
+			for i, code := range want {
+				if got := name(unitType, last.Unit(code)); got != units[i] {
+					t.Fatalf("the unit of row %d is %s, want %s", i, got, units[i])
+				}
+			}
 		})
+	}
+}
+
+// name answers what a unit is called.
+func name(t contract.Type, unit []byte) string {
+	if t == contract.String {
+		return string(unit)
+	}
+	return strconv.FormatInt(int64(binary.LittleEndian.Uint64(unit)), 10)
+}
+
+// TestNames demands that many units and texts keep their names, short and long
+// ones.
+func TestNames(t *testing.T) {
+	for _, unitType := range []contract.Type{contract.String, contract.Integer} {
+		r := rand.New(rand.NewPCG(10, uint64(unitType)))
+		c := testContract(unitType)
+		tab := table.New(c, table.Unlimited())
+		var units, texts []string
+		for range 4 {
+			const n = 10_000
+			columns, _, _ := fill(r, c, n)
+			for i := range n {
+				if unitType == contract.String {
+					columns[unit].Texts[i] = strings.Repeat("u", r.IntN(40)) + fmt.Sprint(r.IntN(9000))
+					units = append(units, columns[unit].Texts[i])
+				} else {
+					columns[unit].Ints[i] = int64(r.Uint64N(9000) << r.IntN(50))
+					units = append(units, fmt.Sprint(columns[unit].Ints[i]))
+				}
+				columns[text].Texts[i], columns[text].Null[i] = fmt.Sprint("t", r.IntN(9000)), false
+				texts = append(texts, columns[text].Texts[i])
+			}
+			if err := tab.Append(n, columns); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := tab.Snapshot()
+		left := map[string]int{}
+		for i := range units {
+			left[units[i]+" "+texts[i]]++
+		}
+		seen := map[string]bool{}
+		for code := range s.Units() {
+			seen[name(unitType, s.Unit(uint32(code)))] = true
+		}
+		for _, row := range genuine.Rows(s) {
+			left[name(unitType, s.Unit(row.Unit))+" "+row.Values[text].Text]--
+		}
+		for pair, n := range left {
+			if n != 0 {
+				t.Fatalf("%s: %q comes %d times too often or rarely", unitType, pair, n)
+			}
+		}
+		if len(seen) != s.Units() {
+			t.Errorf("%s: %d names of %d units", unitType, len(seen), s.Units())
+		}
 	}
 }
 
@@ -158,21 +227,29 @@ func TestSnapshots(t *testing.T) {
 func TestNotKept(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	c := testContract(contract.String)
-	tab := table.New(c)
+	tab, other := table.New(c, table.Unlimited()), table.New(c, table.Unlimited())
 	columns, _, _ := fill(r, c, 100)
 	if err := tab.Append(100, columns); err != nil {
 		t.Fatal(err)
 	}
+	for i := range 100 {
+		columns[hidden].Texts[i], columns[hidden].Null[i] = strings.Repeat("x", 1000), false
+		columns[restricted].Ints[i], columns[restricted].Null[i] = rand.Int64(), false
+	}
+	if err := other.Append(100, columns); err != nil {
+		t.Fatal(err)
+	}
+	if tab.Held() != other.Held() {
+		t.Errorf("%d bytes, %d with other hidden values", tab.Held(), other.Held())
+	}
 	s := tab.Snapshot()
-	for b := range s.Blocks() {
-		for _, i := range []int{unit, hidden, restricted, status} {
-			if v := b.Column(i); v.Codes != nil || v.Ints != nil || v.Null != nil || len(s.Texts(i)) > 0 {
-				t.Errorf("column %s is kept", c.Fields[i].Name)
-			}
+	for _, i := range []int{unit, hidden, restricted, status} {
+		if s.Texts(i).Len() > 0 || s.Range(i) != (table.Range{}) {
+			t.Errorf("column %s is kept", c.Fields[i].Name)
 		}
-		if b.Column(must).Null != nil {
-			t.Error("a required column has NULLs")
-		}
+	}
+	if s.Range(must).Null || !s.Range(number).Null {
+		t.Error("NULL where it can't be, or none where it is")
 	}
 }
 
@@ -200,12 +277,12 @@ func TestShape(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			tab := table.New(c)
-			good, cells, _ := fill(r, c, 10)
+			tab := table.New(c, table.Unlimited())
+			good, _, _ := fill(r, c, 10)
 			if err := tab.Append(10, good); err != nil {
 				t.Fatal(err)
 			}
-			before := tab.Snapshot()
+			before, rows := tab.Snapshot(), read(tab.Snapshot())
 			bad, _, _ := fill(r, c, 10)
 			if err := tab.Append(tt.rows, tt.change(bad)); !errors.Is(err, table.ErrShape) {
 				t.Fatalf("got %v", err)
@@ -213,7 +290,7 @@ func TestShape(t *testing.T) {
 			if tab.Snapshot() != before {
 				t.Error("the snapshot changed")
 			}
-			if got, _ := read(t, tab.Snapshot()); !slices.Equal(got, cells) {
+			if !slices.Equal(read(tab.Snapshot()), rows) {
 				t.Error("the rows changed")
 			}
 		})
@@ -225,7 +302,7 @@ func TestShape(t *testing.T) {
 func TestConcurrent(t *testing.T) {
 	const batches, rows = 200, 137
 	c := testContract(contract.Integer)
-	tab := table.New(c)
+	tab := table.New(c, table.Unlimited())
 	var wg sync.WaitGroup
 	for range 3 {
 		wg.Go(func() {
@@ -236,15 +313,11 @@ func TestConcurrent(t *testing.T) {
 					return
 				}
 				last = s.Number()
-				at := 0
-				for b := range s.Blocks() {
-					for row := range b.Len() {
-						if want := int64(at / rows); b.Column(number).Ints[row] != want || b.Units()[row] != uint32(want) ||
-							s.Texts(text)[b.Column(text).Codes[row]] != fmt.Sprint(want) {
-							t.Errorf("row %d of snapshot %d isn't batch %d's", at, s.Number(), want)
-							return
-						}
-						at++
+				for at, row := range genuine.Rows(s) {
+					want := int64(at / rows)
+					if row.Unit != uint32(want) || row.Values[number].Int != want || row.Values[text].Text != fmt.Sprint(want) {
+						t.Errorf("row %d of snapshot %d isn't batch %d's", at, s.Number(), want)
+						return
 					}
 				}
 			}
@@ -274,7 +347,7 @@ func BenchmarkAppend(b *testing.B) {
 	columns, _, _ := fill(rand.New(rand.NewPCG(4, 4)), c, 10_000)
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := table.New(c).Append(10_000, columns); err != nil {
+		if err := table.New(c, table.Unlimited()).Append(10_000, columns); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,0 +1,158 @@
+package table
+
+import (
+	"encoding/binary"
+	"hash/maphash"
+	"math"
+	"math/bits"
+)
+
+// maxBytes bounds the bytes of all different values of a column.
+const maxBytes = math.MaxUint32
+
+// Texts are the different values of a column, by code. Nothing changes them.
+type Texts struct {
+	bytes []byte
+	ends  []uint32 // by code; nil when each has eight bytes
+}
+
+// Len is the number of values. Their codes count from 0.
+func (t Texts) Len() int {
+	if t.ends == nil {
+		return len(t.bytes) / 8
+	}
+	return len(t.ends)
+}
+
+// At answers the value of a code. It mustn't be changed. A value that isn't a
+// text is its integer in eight bytes, the lowest first.
+func (t Texts) At(code int) []byte {
+	if t.ends == nil {
+		return t.bytes[8*code : 8*code+8 : 8*code+8]
+	}
+	from := uint32(0)
+	if code > 0 {
+		from = t.ends[code-1]
+	}
+	return t.bytes[from:t.ends[code]:t.ends[code]]
+}
+
+// lexicon gives different values codes, in the order of their coming. Values
+// lie behind each other in one piece of memory that grows at its end, so what a
+// snapshot saw of it stays. It is a hash table with open addressing.
+type lexicon struct {
+	texts Texts
+	seed  maphash.Seed
+	word  uint64   // the seed of integers
+	slots []uint32 // a power of two; a slot holds code + 1
+}
+
+// newLexicon makes an empty one, for texts or for integers.
+func newLexicon(texts bool) *lexicon {
+	l := &lexicon{seed: maphash.MakeSeed(), slots: make([]uint32, 16)}
+	l.word = maphash.Bytes(l.seed, nil)
+	if texts {
+		l.texts.ends = []uint32{}
+	}
+	return l
+}
+
+// held is the number of bytes that it takes.
+func (l *lexicon) held() int64 {
+	return int64(cap(l.texts.bytes)) + 4*int64(cap(l.texts.ends)) + 4*int64(len(l.slots))
+}
+
+// need answers how many bytes more it could take after some new values of some
+// bytes in all.
+func (l *lexicon) need(values, bytes int) int64 {
+	after := grown(len(l.texts.bytes)+bytes, cap(l.texts.bytes))
+	if l.texts.ends != nil {
+		after += 4 * grown(len(l.texts.ends)+values, cap(l.texts.ends))
+	}
+	slots := int64(len(l.slots))
+	for 4*int64(l.texts.Len()+values) > 3*slots {
+		slots *= 2
+	}
+	return after + 4*slots - l.held()
+}
+
+// grown is the capacity that extend gives something that needs n elements.
+func grown(n, capacity int) int64 {
+	if n <= capacity {
+		return int64(capacity)
+	}
+	return int64(max(n, capacity+capacity/4))
+}
+
+// extend makes room for n elements at the end of s.
+func extend[T any](s []T, n int) []T {
+	if len(s)+n <= cap(s) {
+		return s
+	}
+	next := make([]T, len(s), grown(len(s)+n, cap(s)))
+	copy(next, s)
+	return next
+}
+
+// text answers the code of a text. It keeps a copy of a new one.
+func (l *lexicon) text(s string) uint32 {
+	at := maphash.String(l.seed, s) & uint64(len(l.slots)-1)
+	for ; l.slots[at] != 0; at = (at + 1) & uint64(len(l.slots)-1) {
+		if code := l.slots[at] - 1; string(l.texts.At(int(code))) == s {
+			return code
+		}
+	}
+	l.texts.bytes = append(extend(l.texts.bytes, len(s)), s...)
+	l.texts.ends = append(extend(l.texts.ends, 1), uint32(len(l.texts.bytes)))
+	return l.fill(at)
+}
+
+// integer answers the code of an integer.
+func (l *lexicon) integer(v int64) uint32 {
+	at := mix(l.word, uint64(v)) & uint64(len(l.slots)-1)
+	for ; l.slots[at] != 0; at = (at + 1) & uint64(len(l.slots)-1) {
+		code := l.slots[at] - 1
+		if binary.LittleEndian.Uint64(l.texts.bytes[8*int(code):]) == uint64(v) {
+			return code
+		}
+	}
+	l.texts.bytes = binary.LittleEndian.AppendUint64(extend(l.texts.bytes, 8), uint64(v))
+	return l.fill(at)
+}
+
+// fill puts the newest value into its slot and answers its code.
+func (l *lexicon) fill(at uint64) uint32 {
+	count := l.texts.Len()
+	l.slots[at] = uint32(count)
+	if 4*count > 3*len(l.slots) {
+		l.double()
+	}
+	return uint32(count - 1)
+}
+
+func (l *lexicon) double() {
+	l.slots = make([]uint32, 2*len(l.slots))
+	mask := uint64(len(l.slots) - 1)
+	for code := range l.texts.Len() {
+		text := l.texts.At(code)
+		var at uint64
+		if l.texts.ends != nil {
+			at = maphash.Bytes(l.seed, text) & mask
+		} else {
+			at = mix(l.word, binary.LittleEndian.Uint64(text)) & mask
+		}
+		for l.slots[at] != 0 {
+			at = (at + 1) & mask
+		}
+		l.slots[at] = uint32(code) + 1
+	}
+}
+
+// mixer is an odd constant with its bits well spread (SplitMix64's increment).
+const mixer = 0x9e3779b97f4a7c15
+
+// mix answers the hash of a word under a secret seed.
+func mix(seed, word uint64) uint64 {
+	high, low := bits.Mul64(word^seed, mixer)
+	return high ^ low
+}
