@@ -10,7 +10,7 @@ KILLS   ?= 500
 SEED    ?= 0
 TOOL    := cd tools && $(GO) build -o ../$(BIN)/tools/
 
-.PHONY: all build demo test crash bench race lint generate generate-check depaware depaware-check fuzz clean help
+.PHONY: all build demo test crash bench oracle race lint generate generate-check depaware depaware-check fuzz clean help
 
 all: build
 
@@ -34,6 +34,10 @@ crash: ## kill processes KILLS times (500) at random moments; nothing may be los
 bench: ## ratios against named yardsticks, each measured in the same run
 	$(GO) test -run '^$$' -bench Verify -benchtime 3s ./attestation/verifier
 	$(GO) test -run '^$$' -bench WarmUnwrap -benchtime 50x ./enclave/ingest
+	cd test/duckdb && CGO_ENABLED=1 $(GO) run ./yardstick
+
+oracle: ## compare answers with DuckDB's on random plans (needs a C compiler)
+	cd test/duckdb && CGO_ENABLED=1 $(GO) test ./...
 
 race: ## run the tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race $(RACE)
