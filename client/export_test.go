@@ -33,3 +33,8 @@ func BatchSize(maxEnvelope int64) int { return batchSize(maxEnvelope) }
 
 // SpoolError is what users see of an error of the spool.
 func SpoolError(dir string, err error) error { return spoolError(dir, err) }
+
+// Encode writes a batch as it is sealed.
+func Encode(records []columns.Record, c *contract.Contract) (codec uint8, content []byte, err error) {
+	return encode(records, c)
+}

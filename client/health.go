@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc/status"
 
@@ -12,18 +13,45 @@ import (
 // PhaseReady is the phase of an enclave that takes records and queries.
 const PhaseReady = "ready"
 
+// Health is how far an enclave is, in the words of the parent, which prove
+// nothing.
+type Health struct {
+	// Phase is how far, and Reason why no further.
+	Phase, Reason string
+	// Clock is how its clock does, nil when the parent doesn't say.
+	Clock *Clock
+}
+
+// Clock is how an enclave's clock does.
+type Clock struct {
+	// Source is what the kernel counts time by, empty where no machine is the
+	// enclave's own.
+	Source string
+	// Offset is how far signed time was ahead of the clock in the last comparison;
+	// negative is behind, nil before there was one.
+	Offset *time.Duration
+	// Age is the time since the clock was set or compared.
+	Age time.Duration
+}
+
 // Health asks the gateway, once, how far the enclave is and why no further.
-// Both are the parent's words and prove nothing. Errors are ErrUsage for a
-// context without a gateway, else ErrUnreachable.
-func (c *Client) Health(ctx context.Context) (phase, reason string, err error) {
+// Errors are ErrUsage for a context without a gateway, else ErrUnreachable.
+func (c *Client) Health(ctx context.Context) (*Health, error) {
 	g, err := c.Gateway()
 	if err != nil {
-		return "", "", err
+		return nil, err
 	}
 	defer g.Close()
 	h, err := g.client.Health(ctx, &cloisterv1.HealthRequest{})
 	if err != nil {
-		return "", "", fmt.Errorf("%w: gateway: %s", ErrUnreachable, status.Convert(err).Message())
+		return nil, fmt.Errorf("%w: gateway: %s", ErrUnreachable, status.Convert(err).Message())
 	}
-	return h.GetPhase(), h.GetReason(), nil
+	out := &Health{Phase: h.GetPhase(), Reason: h.GetReason()}
+	if k := h.GetClock(); k != nil {
+		out.Clock = &Clock{Source: k.GetSource(), Age: time.Duration(k.GetAgeS()) * time.Second}
+		if k.OffsetMs != nil {
+			out.Clock.Offset = new(time.Duration(k.GetOffsetMs()) * time.Millisecond)
+		}
+	}
+	return out, nil
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/cloisterhq/cloister/internal/bundle"
 	"github.com/cloisterhq/cloister/internal/columns"
+	"github.com/cloisterhq/cloister/internal/contract"
 	"github.com/cloisterhq/cloister/internal/envelope"
 	"github.com/cloisterhq/cloister/internal/intakekey"
 	"github.com/cloisterhq/cloister/internal/secret"
@@ -27,9 +28,10 @@ import (
 
 // Sealer seals the batches of one stream under one data key.
 type Sealer struct {
-	header envelope.Header
-	dek    secret.Bytes
-	signer ed25519.PrivateKey
+	header   envelope.Header
+	contract *contract.Contract
+	dek      secret.Bytes
+	signer   ed25519.PrivateKey
 }
 
 // Sealed is one batch, ready to be carried by anybody.
@@ -82,11 +84,11 @@ func (c *Client) newSealer(b *bundle.Bundle, dataset, stream string, wrap func(*
 			Contract:   d.Contract.Version,
 			Producer:   c.config.Producer.Name,
 			Stream:     stream,
-			Codec:      columns.Codec,
 			Wrap:       wrapped,
 		},
-		dek:    dek,
-		signer: signer,
+		contract: &d.Contract,
+		dek:      dek,
+		signer:   signer,
 	}, nil
 }
 
@@ -122,12 +124,12 @@ func (c *Client) kmsWrap(ctx context.Context, b *bundle.Bundle, d *bundle.Datase
 
 // Seal seals records as the batch of a sequence number.
 func (s *Sealer) Seal(sequence uint64, records []columns.Record) (*Sealed, error) {
-	content, err := columns.Encode(records)
+	codec, content, err := encode(records, s.contract)
 	if err != nil {
 		return nil, err
 	}
 	h := s.header
-	h.Sequence = sequence
+	h.Sequence, h.Codec = sequence, codec
 	if _, err := rand.Read(h.Salt[:]); err != nil {
 		return nil, err
 	}

@@ -1,8 +1,13 @@
-// Package columns is codec 1, the form of a few records inside an envelope: a
-// CBOR sequence (RFC 8742) of definite-length maps from column name to value,
-// each in the core deterministic encoding (RFC 8949 section 4.2.1). It is read
-// after the envelope is authenticated and opened, and still trusts nothing:
-// a producer may be hostile.
+// Package columns is the codecs, the forms of records inside an envelope.
+//
+// Codec 1 is for a few records: a CBOR sequence (RFC 8742) of definite-length
+// maps from column name to value, each in the core deterministic encoding (RFC
+// 8949 section 4.2.1). Codec 2 is for many: a protobuf message of packed columns
+// (docs/spec/columns.md). Both hold the same records, and each has one encoding
+// of them.
+//
+// Content is read after the envelope is authenticated and opened, and still
+// isn't trusted: a producer may be hostile.
 package columns
 
 import (
@@ -15,14 +20,14 @@ import (
 	"github.com/cloisterhq/cloister/internal/limits"
 )
 
-// Codec is the codec's number in envelope headers.
+// Codec is the number of codec 1 in envelope headers.
 const Codec = 1
 
 // maxColumnName is the longest column name, in bytes.
 const maxColumnName = 128
 
-// ErrMalformed says that content isn't in codec 1. Where it is wrong is told
-// by record number alone.
+// ErrMalformed says that content isn't in its codec. Where it is wrong is told
+// by the number of the record or column alone.
 var ErrMalformed = errors.New("columns: malformed content")
 
 // Kind is the form of a value on the wire.
@@ -113,9 +118,21 @@ func Encode(records []Record) ([]byte, error) {
 
 // check says what of a cell can't be written.
 func check(c Cell) error {
-	switch {
-	case len(c.Name) == 0 || len(c.Name) > maxColumnName || !utf8.ValidString(c.Name):
+	if err := checkName(c.Name); err != nil {
+		return err
+	}
+	return checkValue(c)
+}
+
+func checkName(name string) error {
+	if len(name) == 0 || len(name) > maxColumnName || !utf8.ValidString(name) {
 		return fmt.Errorf("a column name has 1 to %d bytes of UTF-8", maxColumnName)
+	}
+	return nil
+}
+
+func checkValue(c Cell) error {
+	switch {
 	case c.Kind > KindBool || c.Kind == KindBool && c.Int>>1 != 0:
 		return fmt.Errorf("column %q has a value of no known kind", c.Name)
 	case c.Kind == KindText && len(c.Text) > limits.Text:

@@ -11,6 +11,9 @@ const (
 	BatchRows = 64 << 10
 	// Columns is the largest number of columns in a contract or a record.
 	Columns = 1024
+	// Cells is the largest number of cells in packed columns: records times
+	// columns.
+	Cells = 4 << 20
 	// Text is the longest text value of a record, in bytes.
 	Text = 64 << 10
 	// Bundle is the largest bundle, in bytes. With the largest document it fits

@@ -18,7 +18,7 @@ import (
 // values are all limits by name: sizes and numbers as they are, times in
 // nanoseconds.
 var values = map[string]int64{
-	"Envelope": limits.Envelope, "EnvelopeHeader": limits.EnvelopeHeader, "BatchRows": limits.BatchRows, "Columns": limits.Columns, "Text": limits.Text,
+	"Envelope": limits.Envelope, "EnvelopeHeader": limits.EnvelopeHeader, "BatchRows": limits.BatchRows, "Columns": limits.Columns, "Cells": limits.Cells, "Text": limits.Text,
 	"Bundle": limits.Bundle, "Object": limits.Object, "ObjectName": limits.ObjectName, "Message": limits.Message, "Query": limits.Query,
 	"Token": limits.Token, "EvidenceRequest": limits.EvidenceRequest, "Evidence": limits.Evidence, "Document": limits.Document,
 	"Streams": limits.Streams, "GatewayConnections": limits.GatewayConnections, "GatewaySubmits": limits.GatewaySubmits,
