@@ -111,7 +111,7 @@ func TestOpening(t *testing.T) {
 		want  string
 	}{
 		"another data key":        {func(l *letter) { l.dek = 2 }, ingest.ReasonOpen},
-		"another codec":           {func(l *letter) { l.header.Codec = 2 }, ingest.ReasonContent},
+		"another codec":           {func(l *letter) { l.header.Codec = 3 }, ingest.ReasonContent},
 		"noise":                   {func(l *letter) { l.content = []byte("\xff noise") }, ingest.ReasonContent},
 		"a row too many":          {func(l *letter) { l.rows = 1 }, ingest.ReasonContent},
 		"a row too few":           {func(l *letter) { l.rows = -1 }, ingest.ReasonContent},

@@ -72,24 +72,44 @@ func compare(t *testing.T, c *contract.Contract, records []columns.Record, batch
 		t.Fatalf("%d rows, %d accepted and %d rejected of %d; want %d", batch.Len(), report.Accepted, report.Rejected, len(records), len(rows))
 	}
 	for i, f := range c.Fields {
-		column := batch.Column(i)
-		text := f.Type == contract.String
-		if len(column.Null) != len(rows) || text && (len(column.Texts) != len(rows) || column.Ints != nil) ||
-			!text && (column.Texts != nil || len(column.Ints) != len(rows)) {
+		got, ok := values(batch.Column(i), f.Type == contract.String, len(rows))
+		if !ok {
 			t.Fatalf("column %s has another form", f.Name)
 		}
 		for j, row := range rows {
-			got := contract.Value{Null: column.Null[j]}
-			if text {
-				got.Text = column.Texts[j]
-			} else {
-				got.Int = column.Ints[j]
-			}
-			if got != row[i] {
+			if got[j] != row[i] {
 				t.Fatalf("row %d column %s isn't what was sent", j, f.Name)
 			}
 		}
 	}
+}
+
+// values answers the values of a column, false when it isn't one of so many
+// texts or integers.
+func values(c record.Column, text bool, rows int) (all []contract.Value, ok bool) {
+	ints, texts, codes := rows, 0, 0
+	switch {
+	case text && c.Codes != nil:
+		ints, texts, codes = 0, len(c.Texts), rows
+	case text:
+		ints, texts = 0, rows
+	}
+	if len(c.Ints) != ints || len(c.Texts) != texts || len(c.Codes) != codes || c.Null != nil && len(c.Null) != rows {
+		return nil, false
+	}
+	for i := range rows {
+		v := contract.Value{Null: c.Null != nil && c.Null[i]}
+		switch {
+		case !text:
+			v.Int = c.Ints[i]
+		case c.Codes == nil:
+			v.Text = c.Texts[i]
+		case !v.Null:
+			v.Text = c.Texts[c.Codes[i]]
+		}
+		all = append(all, v)
+	}
+	return all, true
 }
 
 // anyRecord is a record that keeps some rules and breaks others.
@@ -145,6 +165,8 @@ func TestModel(t *testing.T) {
 			records[i] = inOrder(anyRecord(random, c))
 		}
 		batch, report := decodeBy(t, c, records)
+		compare(t, c, records, batch, report)
+		batch, report = decodePacked(t, c, records)
 		compare(t, c, records, batch, report)
 	}
 }

@@ -25,11 +25,13 @@ var (
 )
 
 // Column is one column of a batch. Ints holds the stored form of every type
-// but strings, Texts that of strings; the other is nil. Where Null is true the
-// value is zero.
+// but strings, Texts that of strings; the other is nil. Where Codes isn't nil,
+// Texts are different ones and Codes has each record's place among them. Where
+// Null is true the value is zero; Null is nil when no value is NULL.
 type Column struct {
 	Ints  []int64
 	Texts []string
+	Codes []uint16
 	Null  []bool
 }
 
@@ -54,14 +56,24 @@ func (b *Batch) Len() int { return b.rows }
 // Column answers the column of the contract's i-th field. It mustn't be changed.
 func (b *Batch) Column(i int) Column { return b.columns[i] }
 
-// Decode judges every record of an envelope by the contract of v.
+// Decode judges every record of an envelope by the contract of v, in whichever
+// codec they are.
 func Decode(o *envelope.Opened, v *contract.Validator) (*Batch, *receipt.Report, error) {
 	c, h := v.Contract(), o.Header()
-	if h.Dataset != c.Dataset || h.Contract != c.Version || h.Codec != columns.Codec {
+	if h.Dataset != c.Dataset || h.Contract != c.Version {
 		return nil, nil, ErrContract
 	}
 	d := newDecoder(c, v)
-	if err := columns.Decode(o.Content(), o.Rows(), d.take); err != nil {
+	var err error
+	switch h.Codec {
+	case columns.Codec:
+		err = columns.Decode(o.Content(), o.Rows(), d.take)
+	case columns.CodecPacked:
+		err = d.takePacked(o.Content(), o.Rows())
+	default:
+		return nil, nil, ErrContract
+	}
+	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrContent, err)
 	}
 	d.report.Accepted = d.batch.rows
@@ -93,9 +105,18 @@ func newDecoder(c *contract.Contract, v *contract.Validator) *decoder {
 	return d
 }
 
-// take judges one record: columns that aren't the contract's in the order of
-// the encoding, then, in the order of the contract, types and rules.
+// take judges one record, and adds it to the batch when it keeps all rules.
 func (d *decoder) take(number int, r columns.Record) error {
+	if d.judge(number, r) {
+		d.accept()
+	}
+	return nil
+}
+
+// judge reports what is wrong with a record: columns that aren't the contract's
+// in the order of the encoding, then, in the order of the contract, types and
+// rules.
+func (d *decoder) judge(number int, r columns.Record) bool {
 	good := true
 	for i := range d.row {
 		d.row[i], d.typed[i] = contract.Value{Null: true}, true
@@ -119,26 +140,26 @@ func (d *decoder) take(number int, r columns.Record) error {
 			good = false
 		}
 	}
-	if good {
-		d.accept()
-	}
-	return nil
+	return good
 }
 
 // stored answers a cell's value when its kind is the type's own.
 func stored(t contract.Type, c columns.Cell) (contract.Value, bool) {
-	switch c.Kind {
-	case columns.KindNull:
+	if c.Kind == columns.KindNull {
 		return contract.Value{Null: true}, true
-	case columns.KindText:
-		return contract.Value{Text: c.Text}, t == contract.String
-	case columns.KindBool:
-		return contract.Value{Int: c.Int}, t == contract.Boolean
-	case columns.KindInt:
-		return contract.Value{Int: c.Int}, t != contract.String && t != contract.Boolean
-	default:
-		return contract.Value{}, false
 	}
+	return contract.Value{Int: c.Int, Text: c.Text}, c.Kind == kindOf(t)
+}
+
+// kindOf is the only kind of value that a type has, beside null.
+func kindOf(t contract.Type) columns.Kind {
+	switch t {
+	case contract.String:
+		return columns.KindText
+	case contract.Boolean:
+		return columns.KindBool
+	}
+	return columns.KindInt
 }
 
 // accept adds the record at hand to the batch.

@@ -209,7 +209,7 @@ func TestOtherContract(t *testing.T) {
 	for name, spoil := range map[string]func(h *envelope.Header){
 		"dataset": func(h *envelope.Header) { h.Dataset = "colon" },
 		"version": func(h *envelope.Header) { h.Contract = "1.2.1" },
-		"codec":   func(h *envelope.Header) { h.Codec = 2 },
+		"codec":   func(h *envelope.Header) { h.Codec = 3 },
 	} {
 		h := header()
 		spoil(&h)

@@ -137,9 +137,24 @@ func decodeBy(t testing.TB, c *contract.Contract, records []columns.Record) (*re
 	if err != nil {
 		t.Fatal(err)
 	}
+	return decodeContent(t, c, columns.Codec, len(records), content)
+}
+
+// decodePacked is decodeBy with the records packed by column.
+func decodePacked(t testing.TB, c *contract.Contract, records []columns.Record) (*record.Batch, *receipt.Report) {
+	t.Helper()
+	content, err := columns.EncodePacked(records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return decodeContent(t, c, columns.CodecPacked, len(records), content)
+}
+
+func decodeContent(t testing.TB, c *contract.Contract, codec uint8, rows int, content []byte) (*record.Batch, *receipt.Report) {
+	t.Helper()
 	h := header()
-	h.Dataset, h.Contract = c.Dataset, c.Version
-	batch, report, err := record.Decode(opened(t, h, len(records), content), validator(t, c))
+	h.Dataset, h.Contract, h.Codec = c.Dataset, c.Version, codec
+	batch, report, err := record.Decode(opened(t, h, rows, content), validator(t, c))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -91,5 +91,12 @@ func (s *Store) Snapshot(dataset string) (*Snapshot, bool) {
 	return t.Snapshot(), true
 }
 
+// Settle waits until no table merges what came, or memory is short.
+func (s *Store) Settle() {
+	for _, t := range s.tables {
+		t.Settle()
+	}
+}
+
 // Held is the memory that all tables hold, in bytes.
 func (s *Store) Held() int64 { return s.memory.Held() }

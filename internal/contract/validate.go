@@ -66,6 +66,10 @@ type rules struct {
 	pattern *regexp.Regexp
 	ints    map[int64]bool
 	texts   map[string]bool
+	// The bounds of integers, and those of ints as a bitmap from first on, nil
+	// when they lie too far apart. See compile.
+	low, high, first int64
+	listed           Marks
 }
 
 func (f *Field) rules() (rules, error) {
@@ -90,6 +94,7 @@ func (f *Field) rules() (rules, error) {
 			r.ints[v.Int] = true
 		}
 	}
+	r.compile()
 	return r, nil
 }
 

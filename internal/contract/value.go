@@ -125,15 +125,21 @@ func (f *Field) Format(v Value) string {
 
 // fits says whether a stored value belongs to the column's type.
 func (f *Field) fits(v int64) bool {
+	low, high := f.span()
+	return v >= low && v <= high
+}
+
+// span answers the smallest and the largest stored value of the column's type.
+func (f *Field) span() (low, high int64) {
 	switch f.Type {
 	case Boolean:
-		return v == 0 || v == 1
+		return 0, 1
 	case Date:
-		return v >= minDay && v <= maxDay
+		return minDay, maxDay
 	case Timestamp:
-		return v >= minMicros && v <= maxMicros
+		return minMicros, maxMicros
 	}
-	return true
+	return math.MinInt64, math.MaxInt64
 }
 
 func formatDecimal(v int64, scale int) string {

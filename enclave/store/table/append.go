@@ -1,6 +1,10 @@
 package table
 
-import "github.com/cloisterhq/cloister/internal/contract"
+import (
+	"slices"
+
+	"github.com/cloisterhq/cloister/internal/contract"
+)
 
 // check finds everything that could go wrong before anything changes.
 func (t *Table) check(rows int, columns []Values) error {
@@ -8,26 +12,41 @@ func (t *Table) check(rows int, columns []Values) error {
 		return ErrShape
 	}
 	for i := range t.contract.Fields {
-		f, v := &t.contract.Fields[i], columns[i]
-		ints, texts := rows, 0
-		if f.Type == contract.String {
-			ints, texts = 0, rows
-		}
-		if len(v.Null) != rows || len(v.Ints) != ints || len(v.Texts) != texts {
+		f, v := &t.contract.Fields[i], &columns[i]
+		if !v.shaped(rows, f.Type == contract.String) || (f.Required || i == t.unit) && slices.Contains(v.Null, true) {
 			return ErrShape
 		}
-		if f.Required || i == t.unit {
-			for _, null := range v.Null {
-				if null {
-					return ErrShape
-				}
-			}
-		}
-		if l := t.dictionary(i); l != nil && (l.texts.Len()+rows > maxCodes || len(l.texts.bytes)+v.bytes() > maxBytes) {
+		if l := t.dictionary(i); l != nil && (l.texts.Len()+v.different() > maxCodes || len(l.texts.bytes)+v.bytes() > maxBytes) {
 			return ErrFull
 		}
 	}
 	return nil
+}
+
+// shaped says whether a column has so many rows of texts, or else of integers.
+func (v *Values) shaped(rows int, texts bool) bool {
+	switch {
+	case v.Null != nil && len(v.Null) != rows:
+		return false
+	case !texts:
+		return len(v.Ints) == rows && v.Texts == nil && v.Codes == nil
+	case v.Codes == nil:
+		return len(v.Texts) == rows && v.Ints == nil
+	}
+	for _, code := range v.Codes {
+		if int(code) >= len(v.Texts) {
+			return false
+		}
+	}
+	return len(v.Codes) == rows && v.Ints == nil
+}
+
+// different is how many different values a column has at most.
+func (v *Values) different() int {
+	if v.Ints != nil {
+		return len(v.Ints)
+	}
+	return len(v.Texts)
 }
 
 // dictionary answers the dictionary of a field, nil when it has none.
@@ -53,7 +72,7 @@ func (t *Table) need(rows int, columns []Values) int64 {
 	all := int64(0)
 	for i, v := range columns {
 		if l := t.dictionary(i); l != nil {
-			all += l.need(rows, v.bytes())
+			all += l.need(v.different(), v.bytes())
 		}
 	}
 	return all + t.unpacked(rows, min(rows, partitions))
@@ -89,11 +108,7 @@ func (t *Table) encode(rows int, columns []Values) *batch {
 			b.columns[i], b.nulls[i] = v.Ints, v.Null
 		case keptCodes:
 			codes := make([]int64, rows)
-			for row, text := range v.Texts {
-				if !v.Null[row] {
-					codes[row] = int64(t.texts[i].text(text))
-				}
-			}
+			t.texts[i].encode(&v, func(row int, code uint32) { codes[row] = int64(code) })
 			b.columns[i], b.nulls[i] = codes, v.Null
 		}
 	}
@@ -101,12 +116,35 @@ func (t *Table) encode(rows int, columns []Values) *batch {
 }
 
 func (t *Table) encodeUnits(codes []uint32, v Values) {
-	for row := range codes {
-		if v.Texts != nil {
-			codes[row] = t.units.text(v.Texts[row])
-		} else {
-			codes[row] = t.units.integer(v.Ints[row])
+	if v.Texts != nil {
+		t.units.encode(&v, func(row int, code uint32) { codes[row] = code })
+		return
+	}
+	for row, value := range v.Ints {
+		codes[row] = t.units.integer(value)
+	}
+}
+
+// encode calls each with the code of every row that has a text.
+func (l *lexicon) encode(v *Values, each func(row int, code uint32)) {
+	if v.Codes == nil {
+		for row, text := range v.Texts {
+			if v.Null == nil || !v.Null[row] {
+				each(row, l.text(text))
+			}
 		}
+		return
+	}
+	// Each text is looked up when it comes first: what no row has isn't kept.
+	known := make([]uint32, len(v.Texts)) // codes + 1
+	for row, code := range v.Codes {
+		if v.Null != nil && v.Null[row] {
+			continue
+		}
+		if known[code] == 0 {
+			known[code] = l.text(v.Texts[code]) + 1
+		}
+		each(row, known[code]-1)
 	}
 }
 
@@ -146,7 +184,14 @@ func (t *Table) buildRun(b *batch, rows []uint32) *run {
 			continue
 		}
 		for i, row := range rows {
-			values[i], nulls[i] = column[row], b.nulls[field][row]
+			values[i] = column[row]
+		}
+		if b.nulls[field] == nil {
+			w.columns[field].add(values, nil)
+			continue
+		}
+		for i, row := range rows {
+			nulls[i] = b.nulls[field][row]
 		}
 		w.columns[field].add(values, nulls)
 	}

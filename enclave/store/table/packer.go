@@ -63,55 +63,69 @@ func exact[T any](list []T) []T {
 
 // flush packs the values at hand into a frame.
 func (p *packer) flush() {
-	first := p.rows
-	p.rows += len(p.values)
 	span := p.measure()
 	if span.Null {
-		p.mark(first)
+		p.mark()
 	}
-	f := frame{base: span.Low, step: max(span.Step, 1)}
+	f, offsets := newFrame(span), p.offsets[:len(p.values)]
 	divide := newDivisor(f.step)
-	f.most, _ = divide.divide(distance(span.Low, span.High))
 	for i, v := range p.values {
-		if p.offsets[i] = 0; !p.nulls[i] {
-			p.offsets[i], _ = divide.divide(uint64(v) - uint64(f.base))
+		if offsets[i] = 0; !span.Null || !p.nulls[i] {
+			offsets[i], _ = divide.divide(uint64(v) - uint64(f.base))
 		}
 	}
-	p.pack(&f)
+	p.vector.planes.append(&f, offsets)
 	p.vector.frames = append(p.vector.frames, f)
 	p.vector.span = p.vector.span.join(span)
+	p.rows += len(p.values)
 	p.values, p.nulls = p.values[:0], p.nulls[:0]
 }
 
 // measure answers the range of the values at hand.
 func (p *packer) measure() Range {
-	var r Range
-	for i, v := range p.values {
+	r := rangeOf(p.values, p.nulls)
+	switch {
+	case r.Low == r.High:
+	case p.codes:
+		r.Step = 1
+	default:
+		r.Step = stepOf(p.values, p.nulls, r)
+	}
+	return r
+}
+
+// rangeOf answers the range of values, but for its step. nulls may be nil.
+func rangeOf(values []int64, nulls []bool) Range {
+	if len(values) == 0 {
+		return Range{}
+	}
+	if !slices.Contains(nulls, true) {
+		low, high := values[0], values[0]
+		for _, v := range values {
+			low, high = min(low, v), max(high, v)
+		}
+		return Range{Low: low, High: high, Value: true}
+	}
+	r := Range{Null: true}
+	for i, v := range values {
 		switch {
-		case p.nulls[i]:
-			r.Null = true
+		case nulls[i]:
 		case !r.Value:
 			r.Low, r.High, r.Value = v, v, true
 		default:
 			r.Low, r.High = min(r.Low, v), max(r.High, v)
 		}
 	}
-	switch {
-	case r.Low == r.High:
-	case p.codes:
-		r.Step = 1
-	default:
-		r.Step = p.step(r.Low)
-	}
 	return r
 }
 
-// step answers the greatest step by which all values at hand lie over low.
-func (p *packer) step(low int64) uint64 {
+// stepOf answers the greatest step by which values lie over the lowest of their
+// range.
+func stepOf(values []int64, nulls []bool, r Range) uint64 {
 	step, divide := uint64(0), divisor{}
-	for i, v := range p.values {
-		d := uint64(v) - uint64(low)
-		if p.nulls[i] || d == 0 {
+	for i, v := range values {
+		d := uint64(v) - uint64(r.Low)
+		if d == 0 || r.Null && nulls[i] {
 			continue
 		}
 		if _, exact := divide.divide(d); !exact || step == 0 {
@@ -124,50 +138,51 @@ func (p *packer) step(low int64) uint64 {
 	return step
 }
 
-// mark sets the bits of NULLs at hand, whose first row is given.
-func (p *packer) mark(first int) {
-	if short := (p.rows+63)/64 - len(p.vector.null); short > 0 {
+// mark sets the bits of NULLs at hand.
+func (p *packer) mark() {
+	if short := (p.rows+len(p.nulls)+63)/64 - len(p.vector.null); short > 0 {
 		p.vector.null = append(p.vector.null, make([]uint64, short)...)
 	}
 	for i, null := range p.nulls {
-		if row := first + i; null {
+		if row := p.rows + i; null {
 			p.vector.null[row/64] |= 1 << (row % 64)
 		}
 	}
 }
 
-// pack appends the offsets at hand to the planes that they need.
-func (p *packer) pack(f *frame) {
-	to, offsets := &p.vector.planes, p.offsets[:len(p.values)]
-	f.at.bits, f.at.bytes, f.at.shorts = uint32(len(to.bits)), uint32(len(to.bytes)), uint32(len(to.shorts))
-	f.at.words, f.at.longs = uint32(len(to.words)), uint32(len(to.longs))
-	shift := 0
+// append appends the offsets of a frame to the planes that they need, and notes
+// where it begins in each.
+func (p *planes) append(f *frame, offsets []uint64) {
+	f.at.bits, f.at.bytes, f.at.shorts = uint32(len(p.bits)), uint32(len(p.bytes)), uint32(len(p.shorts))
+	f.at.words, f.at.longs = uint32(len(p.words)), uint32(len(p.longs))
 	switch l := layoutOf(f.most); {
 	case l.bits > 0:
-		to.bits = packBits(to.bits, offsets, l.bits)
+		p.bits = packBits(p.bits, offsets, l.bits)
 	case l.longs:
-		to.longs = packPlane(to.longs, offsets, 0)
+		p.longs = packPlane(p.longs, offsets, 0)
 	default:
+		shift := uint(0)
 		if l.words {
-			to.words = packPlane(to.words, offsets, 0)
+			p.words = packPlane(p.words, offsets, 0)
 			shift = 32
 		}
 		if l.shorts {
-			to.shorts = packPlane(to.shorts, offsets, shift)
+			p.shorts = packPlane(p.shorts, offsets, shift)
 			shift += 16
 		}
 		if l.bytes {
-			to.bytes = packPlane(to.bytes, offsets, shift)
+			p.bytes = packPlane(p.bytes, offsets, shift)
 		}
 	}
 }
 
 // packPlane appends the bits of offsets that an element holds, from a bit on.
-func packPlane[P uint8 | uint16 | uint32 | uint64](plane []P, offsets []uint64, shift int) []P {
+func packPlane[P uint8 | uint16 | uint32 | uint64](plane []P, offsets []uint64, shift uint) []P {
 	from := len(plane)
 	plane = slices.Grow(plane, len(offsets))[:from+len(offsets)]
+	to := plane[from:]
 	for i, offset := range offsets {
-		plane[from+i] = P(offset >> shift)
+		to[i] = P(offset >> (shift & 63))
 	}
 	return plane
 }

@@ -31,10 +31,13 @@ var (
 const maxCodes = math.MaxUint32 - 1
 
 // Values is one column of rows to append: Texts for a string, Ints for every
-// other type, and Null for both. Where Null is true the value is zero.
+// other type, and Null for both. Where Codes isn't nil, Texts are different ones
+// and Codes has each row's place among them. Where Null is true the value is
+// zero; Null is nil when no value is NULL.
 type Values struct {
 	Ints  []int64
 	Texts []string
+	Codes []uint16
 	Null  []bool
 }
 

@@ -1,6 +1,7 @@
 package table
 
 import (
+	"math"
 	"math/bits"
 	"unsafe"
 )
@@ -16,6 +17,47 @@ type frame struct {
 	// at is where the frame begins in each plane that it has, in elements.
 	at struct{ bits, bytes, shorts, words, longs uint32 }
 }
+
+// newFrame answers a frame for values of a range, without its rows.
+func newFrame(r Range) frame {
+	f := frame{base: r.Low, step: max(r.Step, 1)}
+	f.most, _ = newDivisor(f.step).divide(distance(r.Low, r.High))
+	f.align()
+	return f
+}
+
+// align lowers the base to a rounder one, as far as the offsets stay in the same
+// planes. So most frames of a column have the same base, and can be merged
+// without a look at their values.
+func (f *frame) align() {
+	const widest = 1 << 62
+	if f.most == 0 || f.step >= widest {
+		return
+	}
+	step, layout := int64(f.step), layoutOf(f.most)
+	q := f.base / step
+	if q*step > f.base {
+		q-- // rounded down, also below zero
+	}
+	for shift := 62; shift > 0; shift-- {
+		back := uint64(q - q>>shift<<shift)
+		high, low := bits.Mul64(back, f.step)
+		if high > 0 || low > distance(math.MinInt64, f.base) || f.most+back < f.most || layoutOf(f.most+back) != layout {
+			continue
+		}
+		f.base, f.most = f.base-int64(low), f.most+back
+		return
+	}
+}
+
+// grid is how the offsets of a frame are read.
+type grid struct {
+	base   int64
+	step   uint64
+	layout layout
+}
+
+func (f *frame) grid() grid { return grid{f.base, f.step, layoutOf(f.most)} }
 
 // planes hold the offsets of rows, one element a row in each plane that the
 // largest offset needs: three bytes are a short and a byte. Offsets of one, two

@@ -1,0 +1,169 @@
+package record
+
+import (
+	"github.com/cloisterhq/cloister/internal/columns"
+	"github.com/cloisterhq/cloister/internal/contract"
+)
+
+// takePacked judges records that are packed by column, a column at a time. It
+// accepts and reports what take does with the same records.
+func (d *decoder) takePacked(content []byte, rows int) error {
+	packed, err := columns.DecodePacked(content, rows)
+	if err != nil {
+		return err
+	}
+	p := &packedRecords{decoder: d, rows: rows, fields: make([]*columns.Column, len(d.contract.Fields)), broken: contract.NewMarks(rows)}
+	for i := range packed.Columns() {
+		c := packed.Column(i)
+		p.columns = append(p.columns, c)
+		p.assign(&c)
+	}
+	for i := range p.fields {
+		p.check(i)
+	}
+	rejected := p.broken.Count(rows)
+	if rejected > 0 {
+		p.report()
+	}
+	d.batch.rows = rows - rejected
+	for i := range p.fields {
+		d.batch.columns[i] = p.column(i, d.batch.rows)
+	}
+	return nil
+}
+
+// packedRecords are records on their way from columns into a batch.
+type packedRecords struct {
+	decoder *decoder
+	rows    int
+	columns []columns.Column
+	fields  []*columns.Column // by field: the values of its own kind, nil for none
+	broken  contract.Marks    // the records that break a rule
+}
+
+// assign finds the field of a column. Where no field is meant, all records that
+// have a value are broken.
+func (p *packedRecords) assign(c *columns.Column) {
+	i, known := p.decoder.index[c.Name]
+	switch {
+	case known && c.Kind == columns.KindNull:
+	case known && c.Kind == kindOf(p.decoder.contract.Fields[i].Type):
+		p.fields[i] = c
+	default:
+		p.mark(c.Present)
+	}
+}
+
+// mark breaks the records that are present.
+func (p *packedRecords) mark(present []uint64) {
+	for i := range p.broken {
+		if present == nil {
+			p.broken[i] = ^uint64(0)
+		} else {
+			p.broken[i] |= present[i]
+		}
+	}
+}
+
+// check marks the records that break a rule of a field.
+func (p *packedRecords) check(i int) {
+	v, c := p.decoder.validator, p.fields[i]
+	if c == nil {
+		v.Nulls(i, make([]uint64, len(p.broken)), p.broken)
+		return
+	}
+	v.Nulls(i, c.Present, p.broken)
+	switch c.Kind {
+	case columns.KindInt:
+		v.Ints(i, c.Ints, c.Min, c.Max, c.Present, p.broken)
+	case columns.KindText:
+		v.Texts(i, c.Dictionary, c.Codes, c.Present, p.broken)
+	case columns.KindBool:
+		v.Bools(i, c.Bools, c.Present, p.broken)
+	}
+}
+
+// report judges the broken records again, one by one, for what is wrong with
+// each: as many as the report lists.
+func (p *packedRecords) report() {
+	var r columns.Record
+	for number := range p.rows {
+		if !p.broken.Has(number) {
+			continue
+		}
+		if p.decoder.report.Truncated {
+			return
+		}
+		r = r[:0]
+		for i := range p.columns {
+			if c := &p.columns[i]; c.Has(number) {
+				r = append(r, cell(c, number))
+			}
+		}
+		p.decoder.judge(number, r)
+	}
+}
+
+// cell answers the value that a record has in a column.
+func cell(c *columns.Column, i int) columns.Cell {
+	switch c.Kind {
+	case columns.KindInt:
+		return columns.Int(c.Name, c.Ints[i])
+	case columns.KindText:
+		return columns.Text(c.Name, c.Dictionary[c.Codes[i]])
+	case columns.KindBool:
+		return columns.Bool(c.Name, contract.Marks(c.Bools).Has(i))
+	}
+	return columns.Null(c.Name)
+}
+
+// column answers the values of a field in the records that aren't broken, of
+// which there are so many.
+func (p *packedRecords) column(i, good int) Column {
+	c := p.fields[i]
+	if c == nil {
+		return empty(good, p.decoder.contract.Fields[i].Type == contract.String)
+	}
+	all := Column{Ints: c.Ints, Texts: c.Dictionary, Codes: c.Codes}
+	if c.Kind == columns.KindBool {
+		all.Ints = make([]int64, p.rows)
+		for row := range all.Ints {
+			all.Ints[row] = int64(c.Bools[row/64] >> (row % 64) & 1)
+		}
+	}
+	if c.Present != nil {
+		all.Null = make([]bool, p.rows)
+		for row := range all.Null {
+			all.Null[row] = c.Present[row/64]>>(row%64)&1 == 0
+		}
+	}
+	if good < p.rows {
+		all.Ints, all.Codes, all.Null = keep(all.Ints, p.broken, good), keep(all.Codes, p.broken, good), keep(all.Null, p.broken, good)
+	}
+	return all
+}
+
+// empty is a column that no record has.
+func empty(rows int, text bool) Column {
+	c := Column{Null: nulls(rows)}
+	if text {
+		c.Texts = make([]string, rows)
+	} else {
+		c.Ints = make([]int64, rows)
+	}
+	return c
+}
+
+// keep answers the values of the records that aren't broken; there are so many.
+func keep[T any](all []T, broken contract.Marks, good int) []T {
+	if all == nil {
+		return nil
+	}
+	kept := make([]T, 0, good)
+	for i, v := range all {
+		if !broken.Has(i) {
+			kept = append(kept, v)
+		}
+	}
+	return kept
+}
