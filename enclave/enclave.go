@@ -42,8 +42,8 @@ const (
 	certificateLife = 365 * 24 * time.Hour
 	// exchangeTimeout bounds one attls exchange, the NSM's answer included.
 	exchangeTimeout = 20 * time.Second
-	// clockEvery is how often the clock is compared with signed time.
-	clockEvery = time.Hour
+	// intakeEvery is how often the intake key is looked at for its renewal.
+	intakeEvery = time.Hour
 	// retryFirst and retryLast bound the pause between attempts at what the
 	// parent or KMS must give.
 	retryFirst = 200 * time.Millisecond
@@ -61,6 +61,9 @@ type Config struct {
 	Device nsm.Device
 	// Transport is vsock. Required.
 	Transport vsock.Transport
+	// Clocksource answers what the machine counts time by, or why it must not be
+	// used; nil where no machine is the enclave's own. Optional.
+	Clocksource func() (string, error)
 	// Say takes fixed phrases about progress, never data. Optional.
 	Say func(Phrase)
 }
@@ -86,7 +89,7 @@ type Enclave struct {
 	intake atomic.Pointer[intake.Keys]
 }
 
-// New boots: fetches the bundle, measures and locks, checks its own evidence,
+// New boots: refuses an image that isn't measured, fetches the bundle, measures and locks, checks its own evidence,
 // sets the clock, and makes the keys that live for this boot only.
 func New(ctx context.Context, c Config) (*Enclave, error) {
 	if c.Device == nil || c.Transport == nil {
@@ -101,12 +104,16 @@ func New(ctx context.Context, c Config) (*Enclave, error) {
 	if e.host, err = host.New(c.Transport); err != nil {
 		return nil, err
 	}
+	if err := boot.CheckImage(ctx, e.device); err != nil {
+		return nil, err
+	}
 	if err := e.measure(ctx); err != nil {
 		return nil, err
 	}
 	if e.clock, err = clock.New(ctx, func(ctx context.Context) (time.Time, error) { return boot.SignedTime(ctx, e.device) }); err != nil {
 		return nil, fmt.Errorf("enclave: %w", err)
 	}
+	e.paths.Time(e.clock)
 	e.egress = host.NewEgress(c.Transport, e.bundle.Egress)
 	if e.who, err = newIdentity(e.bundle, e.egress, e.clock.Now); err != nil {
 		return nil, err
@@ -163,7 +170,7 @@ func (e *Enclave) Serve(ctx context.Context) error {
 		return server.ServeQueries(ctx, vsock.Only(queries, vsock.HostCID), attested, e.paths, e.who)
 	})
 	group.Go(func() error { return e.unlock(ctx) })
-	group.Go(func() error { return e.keepTime(ctx) })
+	group.Go(func() error { return e.clock.Keep(ctx, e.config.Clocksource) })
 	group.Go(func() error { return e.keepIntake(ctx) })
 	group.Go(func() error {
 		e.counts.Run(ctx)
@@ -178,25 +185,6 @@ func (e *Enclave) Serve(ctx context.Context) error {
 	err = group.Wait()
 	e.host.Close()
 	return err
-}
-
-// keepTime compares the clock with signed time every hour.
-func (e *Enclave) keepTime(ctx context.Context) error {
-	tick := time.NewTicker(clockEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			// A module that is busy is asked again; a clock that disagrees with
-			// signed time must not be used any longer.
-			err := e.clock.Refresh(ctx)
-			if _, wrong := errors.AsType[*clock.Disagreement](err); wrong {
-				return fmt.Errorf("enclave: %w", err)
-			}
-		}
-	}
 }
 
 // evidence answers one client's challenge with a fresh document that binds

@@ -30,7 +30,7 @@ func (e *Enclave) openIntake(ctx context.Context, s *state.State) (*intake.Keys,
 // keepIntake renews the intake key every now and then. When that fails, the
 // newest key is good for weeks, and it is tried again.
 func (e *Enclave) keepIntake(ctx context.Context) error {
-	tick := time.NewTicker(clockEvery)
+	tick := time.NewTicker(intakeEvery)
 	defer tick.Stop()
 	for {
 		select {

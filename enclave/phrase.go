@@ -30,7 +30,12 @@ const (
 	SayNoState     Phrase = "failed: the state can't be opened"
 	SayNoReplay    Phrase = "failed: what was accepted can't be replayed"
 	SayStopped     Phrase = "stopped"
+	SayMachine     Phrase = "the machine is the image's: command line, entropy source, clock source"
+	SayNotInit     Phrase = "this is the init of an enclave image and does nothing as another process; cloister-sim runs the enclave without hardware"
 )
+
+// ErrFault says that the program itself is wrong: it panicked.
+var ErrFault = errors.New("enclave: a fault in the program")
 
 // Because answers the phrase for what kind of error it is.
 func Because(err error) Phrase {
@@ -57,11 +62,17 @@ type kind struct {
 // kinds are the errors that have a phrase, the most telling first.
 func kinds() []kind {
 	return []kind{
+		{boot.ErrSetup, "because: the machine can't be made ready"},
+		{boot.ErrCommandLine, "because: the kernel's command line isn't the image's"},
+		{boot.ErrEntropy, "because: the kernel's random numbers don't come from the security module"},
+		{boot.ErrClocksource, "because: the kernel's clock source isn't an accepted one"},
+		{ErrFault, "because: of a fault in the program"},
 		{boot.ErrMeasured, "because: PCR16 doesn't hold the bundle's measurement"},
 		{boot.ErrProfile, "because: the bundle's profile doesn't go with the root of this module"},
 		{boot.ErrDebug, "because: the image isn't measured, as in debug mode"},
 		{bundle.ErrBundle, "because: the bundle can't be read"},
 		{ErrFreshness, "because: the bundle wants freshness witnesses"},
+		{clock.ErrTooLong, "because: the clock wasn't compared with signed time for too long"},
 		{clock.ErrTimestamp, "because: there is no signed timestamp"},
 		{kms.ErrDenied, "because: the key policy denies it"},
 		{kms.ErrRefused, "because: KMS refuses it"},

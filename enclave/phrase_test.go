@@ -27,7 +27,9 @@ func TestBecause(t *testing.T) {
 	other := enclave.Because(errors.New(canary))
 	seen := map[enclave.Phrase]string{other: "another"}
 	for name, err := range map[string]error{
-		"own evidence": attestation.NewError(attestation.Chain, canary, nil), "clock": &clock.Disagreement{},
+		"own evidence": attestation.NewError(attestation.Chain, canary, nil), "clock": &clock.Disagreement{}, "timestamp": clock.ErrTimestamp,
+		"too long": fmt.Errorf("%w: %w", clock.ErrTooLong, clock.ErrTimestamp),
+		"setup":    boot.ErrSetup, "command line": boot.ErrCommandLine, "entropy": boot.ErrEntropy, "clock source": boot.ErrClocksource, "fault": enclave.ErrFault,
 		"measured": boot.ErrMeasured, "debug": boot.ErrDebug,
 		"profile":   fmt.Errorf("%w: %w", boot.ErrProfile, attestation.NewError(attestation.UntrustedRoot, canary, nil)),
 		"freshness": enclave.ErrFreshness, "denied": kms.ErrDenied, "refused": kms.ErrRefused, "answer": kms.ErrAnswer, "unavailable": kms.ErrUnavailable,

@@ -45,8 +45,17 @@ type health struct {
 	Genesis    string `json:"genesis,omitempty"`
 	Phase      string `json:"phase,omitempty"`
 	Reason     string `json:"reason,omitempty"`
+	Clock      *ticks `json:"clock,omitempty"`
 	Token      string `json:"token_expires,omitempty"`
 	Parts      []part `json:"parts"`
+}
+
+// ticks is how the enclave's clock does.
+type ticks struct {
+	Source string `json:"source,omitempty"`
+	// Offset is how far signed time was ahead in the last comparison.
+	Offset *int64 `json:"offset_ms,omitempty"`
+	Age    int64  `json:"age_s"`
 }
 
 func (h *health) add(name, state, detail string, args ...any) {
@@ -133,24 +142,48 @@ func (h *health) gateway(ctx context.Context, c *client.Client, config *client.C
 		h.add("gateway", stateUnknown, "the context names none")
 		return
 	}
-	var err error
-	if h.Phase, h.Reason, err = c.Health(ctx); err != nil {
+	said, err := c.Health(ctx)
+	if err != nil {
 		h.add("gateway", stateUnreachable, "%v", err)
 		return
 	}
+	h.Phase, h.Reason = said.Phase, said.Reason
 	h.add("gateway", stateOK, "%s", config.Gateway)
-	said := h.Phase
+	words := h.Phase
 	if h.Reason != "" {
-		said += ": " + h.Reason
+		words += ": " + h.Reason
 	}
 	switch h.Phase {
 	case client.PhaseReady:
-		h.add("enclave", stateOK, "%s", said)
+		h.add("enclave", stateOK, "%s", words)
 	case "refused by KMS", "failed":
-		h.add("enclave", stateRefused, "%s", said)
+		h.add("enclave", stateRefused, "%s", words)
 	default:
-		h.add("enclave", stateUnreachable, "%s", said)
+		h.add("enclave", stateUnreachable, "%s", words)
 	}
+	if said.Clock != nil {
+		h.clock(said.Clock)
+	}
+}
+
+// clock adds how the enclave's clock does. The enclave stops by itself when it
+// must not go on with it.
+func (h *health) clock(k *client.Clock) {
+	h.Clock = &ticks{Source: k.Source, Age: int64(k.Age.Seconds())}
+	state, source := stateOK, k.Source
+	if source == "" {
+		state, source = stateUnknown, "the process's own, which nobody judges"
+	}
+	if k.Offset == nil {
+		h.add("clock", state, "%s; set to signed time %v ago", source, k.Age)
+		return
+	}
+	h.Clock.Offset = new(k.Offset.Milliseconds())
+	direction := "ahead"
+	if *k.Offset < 0 {
+		direction = "behind"
+	}
+	h.add("clock", state, "%s; signed time was %v %s when compared %v ago", source, k.Offset.Abs(), direction, k.Age)
 }
 
 // evidence verifies the enclave and answers it, nil when it wasn't accepted.

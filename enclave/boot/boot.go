@@ -1,9 +1,13 @@
-// Package boot does what an enclave must have done before it serves: measure
-// the bundle into PCR16, lock the registers, and check its own evidence with
-// the verifier that relying parties use. It trusts the NSM alone.
+// Package boot does what an enclave must have done before it serves. As PID 1
+// it makes the machine ready and refuses one that isn't what the image was made
+// for: another kernel command line, entropy source or clock source. Then it
+// measures the bundle into PCR16, locks the registers, and checks its own
+// evidence with the verifier that relying parties use. It trusts the kernel of
+// its image about the machine, and the NSM about everything else.
 package boot
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +24,8 @@ const (
 	bundleRegister = 16
 	// registers is the number of PCRs of an NSM; locking that many locks all.
 	registers = 32
+	// imageRegisters is the number of PCRs, from 0, that hold the image.
+	imageRegisters = 3
 )
 
 // Errors that stop a boot.
@@ -32,6 +38,42 @@ var (
 	// ErrDebug says that the image isn't measured, as in debug mode.
 	ErrDebug = errors.New("boot: PCR0, PCR1 or PCR2 is zero")
 )
+
+// CheckImage refuses an image that isn't measured, before anything is fetched
+// for it. The error is ErrDebug, or the NSM's.
+func CheckImage(ctx context.Context, device *nsm.Client) error {
+	for i := range imageRegisters {
+		value, _, err := device.DescribePCR(ctx, i)
+		if err != nil {
+			return fmt.Errorf("boot: read PCR%d: %w", i, err)
+		}
+		if value.IsZero() {
+			return ErrDebug
+		}
+	}
+	return nil
+}
+
+// Seed gives random bytes of the NSM to mix, so that keys don't hang on what
+// the kernel gathered by itself. The errors wrap ErrEntropy: an NSM that has
+// none, or answers the same twice, or mix's own.
+func Seed(ctx context.Context, device *nsm.Client, mix func(random []byte) error) error {
+	first, err := device.Random(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrEntropy, err)
+	}
+	second, err := device.Random(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrEntropy, err)
+	}
+	if bytes.Equal(first, second) {
+		return ErrEntropy
+	}
+	if err := mix(append(first, second...)); err != nil {
+		return fmt.Errorf("%w: %w", ErrEntropy, err)
+	}
+	return nil
+}
 
 // Measure extends PCR16 with SHA-384 of the bundle, locks PCR16 to 31 and only
 // then reads the bundle, so that nothing it says can come before its
@@ -85,7 +127,7 @@ func SelfCheck(ctx context.Context, device *nsm.Client, b *bundle.Bundle, raw []
 	if authentic.IsAWS() != (b.Profile == bundle.Production) {
 		return ErrProfile
 	}
-	for i := range 3 {
+	for i := range imageRegisters {
 		if pcr, ok := parsed.PCR(i); !ok || pcr.IsZero() {
 			return ErrDebug
 		}

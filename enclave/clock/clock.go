@@ -51,6 +51,10 @@ type Clock struct {
 	reading
 	// last is what Now answered last; it answers nothing earlier.
 	last time.Time
+	// source, compared and lastOffset are what Status tells.
+	source     string
+	compared   bool
+	lastOffset time.Duration
 }
 
 // reading is a signed timestamp and the monotonic time that belongs to it. The
@@ -106,10 +110,11 @@ func (c *Clock) Refresh(ctx context.Context) error {
 	}
 	elapsed := r.began.Sub(c.began)
 	allowed := slack + elapsed/drift + c.took
-	if offset := c.offset(r); offset.Abs() > allowed {
+	offset := c.offset(r)
+	if offset.Abs() > allowed {
 		return &Disagreement{Offset: offset, Elapsed: elapsed, Allowed: allowed}
 	}
-	c.reading = r
+	c.reading, c.compared, c.lastOffset = r, true, offset
 	return nil
 }
 

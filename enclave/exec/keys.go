@@ -90,7 +90,7 @@ func number[T uint32 | uint64](d *digit, p *part, to []T) {
 	piece := p.span.Column(d.field)
 	base := T(0)
 	if !d.only {
-		base = T((uint64(piece.Base) - uint64(d.low)) / d.step * d.stride)
+		base = T(d.place(piece.Base) * d.stride)
 		table.Add(&piece, p.rows, to, base, T(piece.Step/d.step*d.stride))
 	}
 	if !piece.Nullable() {
@@ -105,6 +105,15 @@ func number[T uint32 | uint64](d *digit, p *part, to []T) {
 			to[i] += null - base // the offset of a NULL is 0
 		}
 	}
+}
+
+// place answers how many steps a value lies over the lowest one, wrapping
+// around below it.
+func (d *digit) place(v int64) uint64 {
+	if v < d.low {
+		return -((uint64(d.low) - uint64(v)) / d.step)
+	}
+	return (uint64(v) - uint64(d.low)) / d.step
 }
 
 // values answers the values of the keys in a group that has these words.

@@ -73,10 +73,18 @@ func (s *intake) Accept(ctx context.Context, req *cloisterv1.AcceptRequest) (*cl
 	return &cloisterv1.AcceptResponse{Receipt: accepted.Receipt, Report: accepted.Report}, nil
 }
 
-// Health answers the phase, one of a few fixed phrases.
+// Health answers the phase, one of a few fixed phrases, and how the clock does.
 func (s *intake) Health(context.Context, *cloisterv1.HealthRequest) (*cloisterv1.HealthResponse, error) {
 	phase, reason := s.paths.Phase()
-	return &cloisterv1.HealthResponse{Phase: string(phase), Reason: reason}, nil
+	out := &cloisterv1.HealthResponse{Phase: string(phase), Reason: reason}
+	if k := s.paths.time.Load(); k != nil {
+		now := k.Status()
+		out.Clock = &cloisterv1.Clock{Source: now.Source, AgeS: int64(now.Age.Seconds())}
+		if now.Compared {
+			out.Clock.OffsetMs = new(now.Offset.Milliseconds())
+		}
+	}
+	return out, nil
 }
 
 // Counters answers the newest coarse picture of what the enclave did.

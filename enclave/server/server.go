@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
+	"github.com/cloisterhq/cloister/enclave/clock"
 	"github.com/cloisterhq/cloister/enclave/counters"
 	"github.com/cloisterhq/cloister/internal/admission"
 	"github.com/cloisterhq/cloister/internal/admission/grpcform"
@@ -71,6 +72,7 @@ type Paths struct {
 	phase  atomic.Pointer[state]
 	counts atomic.Pointer[counters.Counters]
 	keys   atomic.Pointer[published]
+	time   atomic.Pointer[timekeeper]
 	// probes is gRPC's health service; it follows the phase.
 	probes *health.Server
 }
@@ -107,6 +109,16 @@ func (p *Paths) Set(phase Phase, reason string) {
 // Show gives the parent a coarse picture of these counters; without it the
 // picture is of zeros.
 func (p *Paths) Show(c *counters.Counters) { p.counts.Store(c) }
+
+// Timekeeper tells how the enclave's clock does.
+type Timekeeper interface {
+	Status() clock.Status
+}
+
+type timekeeper struct{ Timekeeper }
+
+// Time tells the parent how this clock does.
+func (p *Paths) Time(k Timekeeper) { p.time.Store(&timekeeper{k}) }
 
 // Publish lets anybody on attested TLS fetch the key set.
 func (p *Paths) Publish(from Publisher) { p.keys.Store(&published{from}) }

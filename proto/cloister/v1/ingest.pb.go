@@ -393,7 +393,9 @@ type HealthResponse struct {
 	// One of: unreachable, booting, waiting for keys, refused by KMS, replaying, ready, failed.
 	Phase string `protobuf:"bytes,1,opt,name=phase,proto3" json:"phase,omitempty"`
 	// A constant phrase that says why, empty when ready.
-	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How the enclave's clock does; absent when the enclave doesn't answer.
+	Clock         *Clock `protobuf:"bytes,3,opt,name=clock,proto3" json:"clock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -442,6 +444,79 @@ func (x *HealthResponse) GetReason() string {
 	return ""
 }
 
+func (x *HealthResponse) GetClock() *Clock {
+	if x != nil {
+		return x.Clock
+	}
+	return nil
+}
+
+// Clock tells what the enclave counts time by, and how it compares with the
+// time that the security module signs.
+type Clock struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The kernel's clock source; empty where the enclave has no machine of its own.
+	Source string `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	// How far signed time was ahead of the clock in the last comparison, in
+	// milliseconds; negative is behind, absent before there was one.
+	OffsetMs *int64 `protobuf:"varint,2,opt,name=offset_ms,json=offsetMs,proto3,oneof" json:"offset_ms,omitempty"`
+	// Seconds since the clock was set or compared.
+	AgeS          int64 `protobuf:"varint,3,opt,name=age_s,json=ageS,proto3" json:"age_s,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Clock) Reset() {
+	*x = Clock{}
+	mi := &file_cloister_v1_ingest_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Clock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Clock) ProtoMessage() {}
+
+func (x *Clock) ProtoReflect() protoreflect.Message {
+	mi := &file_cloister_v1_ingest_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Clock.ProtoReflect.Descriptor instead.
+func (*Clock) Descriptor() ([]byte, []int) {
+	return file_cloister_v1_ingest_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Clock) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Clock) GetOffsetMs() int64 {
+	if x != nil && x.OffsetMs != nil {
+		return *x.OffsetMs
+	}
+	return 0
+}
+
+func (x *Clock) GetAgeS() int64 {
+	if x != nil {
+		return x.AgeS
+	}
+	return 0
+}
+
 // CountersRequest is empty.
 type CountersRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -451,7 +526,7 @@ type CountersRequest struct {
 
 func (x *CountersRequest) Reset() {
 	*x = CountersRequest{}
-	mi := &file_cloister_v1_ingest_proto_msgTypes[7]
+	mi := &file_cloister_v1_ingest_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -463,7 +538,7 @@ func (x *CountersRequest) String() string {
 func (*CountersRequest) ProtoMessage() {}
 
 func (x *CountersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cloister_v1_ingest_proto_msgTypes[7]
+	mi := &file_cloister_v1_ingest_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -476,7 +551,7 @@ func (x *CountersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountersRequest.ProtoReflect.Descriptor instead.
 func (*CountersRequest) Descriptor() ([]byte, []int) {
-	return file_cloister_v1_ingest_proto_rawDescGZIP(), []int{7}
+	return file_cloister_v1_ingest_proto_rawDescGZIP(), []int{8}
 }
 
 // CountersResponse is all that the enclave counts for the parent.
@@ -497,7 +572,7 @@ type CountersResponse struct {
 
 func (x *CountersResponse) Reset() {
 	*x = CountersResponse{}
-	mi := &file_cloister_v1_ingest_proto_msgTypes[8]
+	mi := &file_cloister_v1_ingest_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -509,7 +584,7 @@ func (x *CountersResponse) String() string {
 func (*CountersResponse) ProtoMessage() {}
 
 func (x *CountersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cloister_v1_ingest_proto_msgTypes[8]
+	mi := &file_cloister_v1_ingest_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -522,7 +597,7 @@ func (x *CountersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountersResponse.ProtoReflect.Descriptor instead.
 func (*CountersResponse) Descriptor() ([]byte, []int) {
-	return file_cloister_v1_ingest_proto_rawDescGZIP(), []int{8}
+	return file_cloister_v1_ingest_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CountersResponse) GetEnvelopesAccepted() uint64 {
@@ -606,10 +681,17 @@ const file_cloister_v1_ingest_proto_rawDesc = "" +
 	"\x0eAcceptResponse\x12\x18\n" +
 	"\areceipt\x18\x01 \x01(\fR\areceipt\x12\x16\n" +
 	"\x06report\x18\x02 \x01(\fR\x06report\"\x0f\n" +
-	"\rHealthRequest\">\n" +
+	"\rHealthRequest\"h\n" +
 	"\x0eHealthResponse\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x11\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12(\n" +
+	"\x05clock\x18\x03 \x01(\v2\x12.cloister.v1.ClockR\x05clock\"d\n" +
+	"\x05Clock\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12 \n" +
+	"\toffset_ms\x18\x02 \x01(\x03H\x00R\boffsetMs\x88\x01\x01\x12\x13\n" +
+	"\x05age_s\x18\x03 \x01(\x03R\x04ageSB\f\n" +
+	"\n" +
+	"_offset_ms\"\x11\n" +
 	"\x0fCountersRequest\"\xce\x02\n" +
 	"\x10CountersResponse\x12-\n" +
 	"\x12envelopes_accepted\x18\x01 \x01(\x04R\x11envelopesAccepted\x12+\n" +
@@ -644,7 +726,7 @@ func file_cloister_v1_ingest_proto_rawDescGZIP() []byte {
 }
 
 var file_cloister_v1_ingest_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_cloister_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_cloister_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_cloister_v1_ingest_proto_goTypes = []any{
 	(SubmitResponse_State)(0), // 0: cloister.v1.SubmitResponse.State
 	(*SubmitRequest)(nil),     // 1: cloister.v1.SubmitRequest
@@ -654,28 +736,30 @@ var file_cloister_v1_ingest_proto_goTypes = []any{
 	(*AcceptResponse)(nil),    // 5: cloister.v1.AcceptResponse
 	(*HealthRequest)(nil),     // 6: cloister.v1.HealthRequest
 	(*HealthResponse)(nil),    // 7: cloister.v1.HealthResponse
-	(*CountersRequest)(nil),   // 8: cloister.v1.CountersRequest
-	(*CountersResponse)(nil),  // 9: cloister.v1.CountersResponse
+	(*Clock)(nil),             // 8: cloister.v1.Clock
+	(*CountersRequest)(nil),   // 9: cloister.v1.CountersRequest
+	(*CountersResponse)(nil),  // 10: cloister.v1.CountersResponse
 }
 var file_cloister_v1_ingest_proto_depIdxs = []int32{
-	0, // 0: cloister.v1.SubmitResponse.state:type_name -> cloister.v1.SubmitResponse.State
-	1, // 1: cloister.v1.Gateway.Submit:input_type -> cloister.v1.SubmitRequest
-	3, // 2: cloister.v1.Gateway.Receipt:input_type -> cloister.v1.ReceiptRequest
-	6, // 3: cloister.v1.Gateway.Health:input_type -> cloister.v1.HealthRequest
-	4, // 4: cloister.v1.Intake.Accept:input_type -> cloister.v1.AcceptRequest
-	6, // 5: cloister.v1.Intake.Health:input_type -> cloister.v1.HealthRequest
-	8, // 6: cloister.v1.Intake.Counters:input_type -> cloister.v1.CountersRequest
-	2, // 7: cloister.v1.Gateway.Submit:output_type -> cloister.v1.SubmitResponse
-	2, // 8: cloister.v1.Gateway.Receipt:output_type -> cloister.v1.SubmitResponse
-	7, // 9: cloister.v1.Gateway.Health:output_type -> cloister.v1.HealthResponse
-	5, // 10: cloister.v1.Intake.Accept:output_type -> cloister.v1.AcceptResponse
-	7, // 11: cloister.v1.Intake.Health:output_type -> cloister.v1.HealthResponse
-	9, // 12: cloister.v1.Intake.Counters:output_type -> cloister.v1.CountersResponse
-	7, // [7:13] is the sub-list for method output_type
-	1, // [1:7] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	0,  // 0: cloister.v1.SubmitResponse.state:type_name -> cloister.v1.SubmitResponse.State
+	8,  // 1: cloister.v1.HealthResponse.clock:type_name -> cloister.v1.Clock
+	1,  // 2: cloister.v1.Gateway.Submit:input_type -> cloister.v1.SubmitRequest
+	3,  // 3: cloister.v1.Gateway.Receipt:input_type -> cloister.v1.ReceiptRequest
+	6,  // 4: cloister.v1.Gateway.Health:input_type -> cloister.v1.HealthRequest
+	4,  // 5: cloister.v1.Intake.Accept:input_type -> cloister.v1.AcceptRequest
+	6,  // 6: cloister.v1.Intake.Health:input_type -> cloister.v1.HealthRequest
+	9,  // 7: cloister.v1.Intake.Counters:input_type -> cloister.v1.CountersRequest
+	2,  // 8: cloister.v1.Gateway.Submit:output_type -> cloister.v1.SubmitResponse
+	2,  // 9: cloister.v1.Gateway.Receipt:output_type -> cloister.v1.SubmitResponse
+	7,  // 10: cloister.v1.Gateway.Health:output_type -> cloister.v1.HealthResponse
+	5,  // 11: cloister.v1.Intake.Accept:output_type -> cloister.v1.AcceptResponse
+	7,  // 12: cloister.v1.Intake.Health:output_type -> cloister.v1.HealthResponse
+	10, // 13: cloister.v1.Intake.Counters:output_type -> cloister.v1.CountersResponse
+	8,  // [8:14] is the sub-list for method output_type
+	2,  // [2:8] is the sub-list for method input_type
+	2,  // [2:2] is the sub-list for extension type_name
+	2,  // [2:2] is the sub-list for extension extendee
+	0,  // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_cloister_v1_ingest_proto_init() }
@@ -683,13 +767,14 @@ func file_cloister_v1_ingest_proto_init() {
 	if File_cloister_v1_ingest_proto != nil {
 		return
 	}
+	file_cloister_v1_ingest_proto_msgTypes[7].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cloister_v1_ingest_proto_rawDesc), len(file_cloister_v1_ingest_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
