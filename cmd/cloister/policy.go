@@ -33,6 +33,7 @@ func policyCommand() *cobra.Command {
 // policyFlags are the flags of `cloister policy init`.
 type policyFlags struct {
 	document, image   string
+	reference         string
 	bundle, root      string
 	environment, at   string
 	atDocument, debug bool
@@ -42,11 +43,12 @@ type policyFlags struct {
 func policyInitCommand() *cobra.Command {
 	f := new(policyFlags)
 	cmd := &cobra.Command{
-		Use:   "init --from-eif FILE --bundle FILE | --from-document FILE",
+		Use:   "init --from-eif FILE --bundle FILE | --from-reference FILE --bundle FILE | --from-document FILE",
 		Short: "Write a policy that accepts an image and a bundle, or what a document measures",
 		Long: `With --from-eif, init measures an image file and a bundle and writes a policy to
 stdout that accepts exactly these two: PCR0, 1, 2 and 16, and 8 when the image is
-signed.
+signed. With --from-reference, it takes the image's registers from the file of
+reference values that was made with the image.
 
 With --from-document, init verifies a document, its chain and its signature, and writes a policy to
 stdout that accepts exactly the image and the configuration that it measures:
@@ -58,6 +60,7 @@ A policy from a document is trust on first use: it says that later enclaves are 
 this one, not that this one is any good. The release's name says so. Compare the
 registers with those of a build that you made or trust before you rely on it.`,
 		Example: `  cloister policy init --from-eif cloister.eif --bundle bundle.cbor >policy.json
+  cloister policy init --from-reference reference-values.json --bundle bundle.cbor >policy.json
   cloister policy init --from-document att.cbor >policy.json
   cloister policy init --from-document att.cbor --at-document-time --bundle bundle.cbor >policy.json
   cloister policy init --from-document att.b64 --trust-root root.pem --environment simulation >policy.json`,
@@ -65,6 +68,7 @@ registers with those of a build that you made or trust before you rely on it.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.image, "from-eif", "", "the image file to accept")
+	flags.StringVar(&f.reference, "from-reference", "", "the reference values of the image to accept")
 	flags.StringVar(&f.document, "from-document", "", "the document to start from; - is stdin")
 	flags.StringVar(&f.bundle, "bundle", "", "bundle that PCR16 must measure")
 	flags.StringVar(&f.root, "trust-root", "", "PEM file of the root to trust (default: AWS's Nitro root)")
@@ -78,9 +82,15 @@ registers with those of a build that you made or trust before you rely on it.`,
 }
 
 func (f *policyFlags) run(cmd *cobra.Command) error {
+	given := 0
+	for _, from := range []string{f.document, f.image, f.reference} {
+		if from != "" {
+			given++
+		}
+	}
 	switch {
-	case (f.document == "") == (f.image == ""):
-		return &exitError{exitUsage, errors.New("one of --from-eif FILE and --from-document FILE is needed")}
+	case given != 1:
+		return &exitError{exitUsage, errors.New("one of --from-eif FILE, --from-reference FILE and --from-document FILE is needed")}
 	case f.at != "" && f.atDocument:
 		return &exitError{exitUsage, errors.New("give --at or --at-document-time, not both")}
 	case f.environment != policy.Other && f.environment != policy.Simulation:
@@ -88,8 +98,8 @@ func (f *policyFlags) run(cmd *cobra.Command) error {
 	case f.root == "" && cmd.Flags().Changed("environment"):
 		return &exitError{exitUsage, errors.New("--environment goes with --trust-root")}
 	}
-	if f.image != "" {
-		return f.fromImage(cmd)
+	if f.document == "" {
+		return f.fromFiles(cmd)
 	}
 	a, err := f.authenticate(cmd)
 	if err != nil {
