@@ -197,7 +197,7 @@ func (w *world) quiet() {
 		}
 	}
 	for _, m := range []string{
-		"gateway: stored", "gateway: forwarded", "gateway: receipted", "gateway: the enclave is ready", "relay: opened", "relay: closed", "egress: refused",
+		"gateway: stored", "gateway: forwarded", "gateway: receipted", "gateway: the enclave is ready", "relay: closed", "egress: refused",
 		"host: the bundle was handed over", "host: the enclave has booted",
 	} {
 		if !messages[m] {

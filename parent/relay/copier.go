@@ -46,8 +46,7 @@ func (c *Copier) Join(ctx context.Context, a, b net.Conn, moved Moved) {
 	defer closeBoth()
 	stop := context.AfterFunc(ctx, closeBoth)
 	defer stop()
-	j := &joint{idle: c.idle}
-	j.touch()
+	j := &joint{idle: c.idle, begun: time.Now()}
 	var other sync.WaitGroup
 	other.Go(func() { c.oneWay(j, a, b, closeBoth, func(n int) { moved(false, n) }) })
 	c.oneWay(j, b, a, closeBoth, func(n int) { moved(true, n) })
@@ -56,15 +55,21 @@ func (c *Copier) Join(ctx context.Context, a, b net.Conn, moved Moved) {
 
 // joint is what both directions of a joined pair share.
 type joint struct {
-	idle time.Duration
-	last atomic.Int64 // when a byte was last read, Unix nanoseconds
+	idle  time.Duration
+	begun time.Time
+	last  atomic.Int64 // when a byte was last carried, nanoseconds from begun
 }
 
-func (j *joint) touch() { j.last.Store(time.Now().UnixNano()) }
+// touch notes that a byte was carried, and answers when.
+func (j *joint) touch() time.Duration {
+	now := time.Since(j.begun)
+	j.last.Store(int64(now))
+	return now
+}
 
 // left is how long the pair may still stay silent.
 func (j *joint) left() time.Duration {
-	return j.idle - time.Duration(time.Now().UnixNano()-j.last.Load())
+	return j.idle - (time.Since(j.begun) - time.Duration(j.last.Load()))
 }
 
 // oneWay carries one direction and passes its end on.
@@ -76,10 +81,11 @@ func (c *Copier) oneWay(j *joint, to, from net.Conn, abort func(), moved func(n 
 	}
 }
 
-// copyAll copies until from ends. io.Copy isn't used: vsock connections know
-// no splice, and it would allocate a buffer for each of them.
+// copyAll copies until from ends, or for as long as the pair isn't silent. A
+// read's deadline stays while bytes come, and is looked at anew when it is
+// over: setting one for every piece costs as much as carrying a small one.
 func copyAll(j *joint, to, from net.Conn, buffer []byte, moved func(n int)) error {
-	for {
+	for out := (outlet{joint: j, conn: to}); ; {
 		left := j.left()
 		if left <= 0 {
 			return os.ErrDeadlineExceeded
@@ -87,28 +93,61 @@ func copyAll(j *joint, to, from net.Conn, buffer []byte, moved func(n int)) erro
 		if err := from.SetReadDeadline(time.Now().Add(left)); err != nil {
 			return err
 		}
-		n, err := from.Read(buffer)
-		if n > 0 {
-			j.touch()
-			// A side that takes nothing for as long is as dead as a silent one.
-			if err := to.SetWriteDeadline(time.Now().Add(j.idle)); err != nil {
-				return err
-			}
-			if _, err := to.Write(buffer[:n]); err != nil {
-				return err
-			}
-			moved(n)
-			j.touch()
-		}
+		err := out.carry(from, buffer, moved)
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			// The other direction may have been busy meanwhile.
-		case err != nil:
+		case errors.Is(err, errSilent):
+			// The other direction may have been busy meanwhile, or this one.
+		default:
 			return err
 		}
 	}
+}
+
+// errSilent says that a read's deadline is over.
+var errSilent = errors.New("relay: nothing came")
+
+// outlet is where one direction goes.
+type outlet struct {
+	joint *joint
+	conn  net.Conn
+	by    time.Duration // the deadline of writing, from the joint's beginning
+}
+
+// carry copies until a read fails, and never answers nil. io.Copy isn't used:
+// vsock connections know no splice, and it would allocate a buffer for each.
+func (o *outlet) carry(from net.Conn, buffer []byte, moved func(n int)) error {
+	for {
+		n, err := from.Read(buffer)
+		if n > 0 {
+			if err := o.extend(o.joint.touch()); err != nil {
+				return err
+			}
+			if _, err := o.conn.Write(buffer[:n]); err != nil {
+				return err
+			}
+			moved(n)
+			o.joint.touch()
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return errSilent
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// extend gives a write from now on the idle time, and up to an eighth more, so
+// that not every write sets a deadline. A side that takes nothing for as long
+// is as dead as a silent one.
+func (o *outlet) extend(now time.Duration) error {
+	if o.by-now >= o.joint.idle {
+		return nil
+	}
+	o.by = now + o.joint.idle + o.joint.idle/8
+	return o.conn.SetWriteDeadline(o.joint.begun.Add(o.by))
 }
 
 // closeWrite passes the end of a direction on. A connection that can't be

@@ -73,7 +73,9 @@ func (c Config) carry(ctx context.Context, copier *Copier, near net.Conn) {
 	begun := time.Now()
 	var in, out atomic.Int64
 	c.Metrics.connections.Inc(carried)
-	c.Log.Info("relay: opened", slog.Int64("open", c.Metrics.opened(1)))
+	// The end of a connection is logged, with its length; how many are open is a
+	// metric. A second line for each would cost as much as opening it.
+	c.Log.Debug("relay: opened", slog.Int64("open", c.Metrics.opened(1)))
 	copier.Join(ctx, near, far, func(fromFirst bool, n int) {
 		direction, bytes := outward, &out
 		if fromFirst {
@@ -82,7 +84,7 @@ func (c Config) carry(ctx context.Context, copier *Copier, near net.Conn) {
 		bytes.Add(int64(n))
 		c.Metrics.bytes.Add(uint64(n), direction) //nolint:gosec // lengths are positive
 	})
-	c.Log.Info("relay: closed", slog.Int64("open", c.Metrics.opened(-1)), slog.Int64("bytes_in", in.Load()), slog.Int64("bytes_out", out.Load()),
+	c.Log.LogAttrs(ctx, slog.LevelInfo, "relay: closed", slog.Int64("open", c.Metrics.opened(-1)), slog.Int64("bytes_in", in.Load()), slog.Int64("bytes_out", out.Load()),
 		slog.Duration("duration", time.Since(begun)))
 }
 
