@@ -45,10 +45,13 @@ func newRoot() *cobra.Command {
 		Long: `cloister-sim starts itself as parent, enclave, KMS and issuer: four processes on
 this machine, unix sockets for vsock. The enclave, the parent and the clients
 are the production code; only the NSM, KMS and vsock are simulated, under a
-trust root made for each deployment.`,
+trust root made for each deployment.
+
+vm runs the enclave as an image in a virtual machine instead, under its own
+kernel; it needs a QEMU, which it fetches on Debian.`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.AddCommand(upCommand(), statusCommand(), downCommand(), tokenCommand(), runCommand(), demoCommand(), kmsCommand())
+	root.AddCommand(upCommand(), statusCommand(), downCommand(), tokenCommand(), runCommand(), demoCommand(), kmsCommand(), vmCommand())
 	return root
 }
 
@@ -82,15 +85,20 @@ Exit codes: 0 ready, 1 the enclave isn't ready (the status says why), 2 an error
 	cmd.Flags().StringP("output", "o", "text", "text or json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		o.State, o.Out = *state, cmd.ErrOrStderr()
-		s, err := stack.Up(cmd.Context(), o)
-		if s != nil {
-			if perr := printStatus(cmd, s); perr != nil {
-				return perr
-			}
-		}
-		return finish(s, err)
+		return up(cmd, o)
 	}
 	return cmd
+}
+
+// up brings a deployment up and prints its status.
+func up(cmd *cobra.Command, o stack.Options) error {
+	s, err := stack.Up(cmd.Context(), o)
+	if s != nil {
+		if perr := printStatus(cmd, s); perr != nil {
+			return perr
+		}
+	}
+	return finish(s, err)
 }
 
 func finish(s *stack.Status, err error) error {
@@ -136,7 +144,12 @@ func printStatus(cmd *cobra.Command, s *stack.Status) error {
 	if s.Reason != "" {
 		phase += ": " + s.Reason
 	}
-	fmt.Fprintf(w, "  enclave\t%s\t%s\n", phase, process(s, stack.Enclave))
+	if s.Image == "" {
+		fmt.Fprintf(w, "  enclave\t%s\t%s\n", phase, process(s, stack.Enclave))
+	} else {
+		fmt.Fprintf(w, "  vm\t%s\t%s, QEMU %s\n", s.Image, process(s, stack.VM), process(s, stack.QEMU))
+		fmt.Fprintf(w, "  enclave\t%s\tin the virtual machine\n", phase)
+	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
@@ -201,6 +214,8 @@ func demoCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&o.Bin, "bin", "bin", "directory with the built binaries")
 	cmd.Flags().StringVar(&o.Data, "data", "test/data", "directory with cloister.yaml, contracts and records")
+	cmd.Flags().StringVar(&o.Image, "image", "", "run the enclave from this image file in a virtual machine")
+	cmd.Flags().StringVar(&o.QEMU, "qemu", "", "QEMU 11.1 or later for --image (default: one fetched as vm prepare does)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		o.Out = cmd.OutOrStdout()
 		return demo.Run(cmd.Context(), o)

@@ -143,7 +143,7 @@ func (d *demo) crash(ctx context.Context) error {
 	if _, err := d.start(ctx, stack.Options{}, "ready"); err != nil {
 		return err
 	}
-	for _, role := range []string{stack.Enclave, stack.Parent} {
+	for _, role := range []string{d.role(), stack.Parent} {
 		pid := d.layout.PID(role)
 		if pid == 0 {
 			return fmt.Errorf("the %s doesn't run", role)

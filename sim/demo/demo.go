@@ -26,6 +26,11 @@ type Options struct {
 	Bin string
 	// Data is the directory with cloister.yaml, contracts and records.
 	Data string
+	// Image runs the enclave from this image file in a virtual machine; empty
+	// runs it as a process.
+	Image string
+	// QEMU is the program for Image; empty fetches one.
+	QEMU string
 	// Out takes what the demo shows.
 	Out io.Writer
 }
@@ -82,7 +87,7 @@ func (d *demo) run(ctx context.Context) error {
 		title string
 		run   func(context.Context) error
 	}{
-		{"Four processes: KMS, issuer, parent (the untrusted host) and enclave", d.up},
+		{"Four processes: KMS, issuer, parent (the untrusted host) and " + d.enclave(), d.up},
 		{"The enclave proves which image and which bundle it runs", d.verify},
 		{"A producer seals its records; the parent carries what it can't read", d.submit},
 		{"Aggregates come out, over attested TLS, signed", d.query},
@@ -102,15 +107,34 @@ func (d *demo) run(ctx context.Context) error {
 	return nil
 }
 
+// role is the process that the enclave runs in.
+func (d *demo) role() string {
+	if d.Image != "" {
+		return stack.VM
+	}
+	return stack.Enclave
+}
+
+// enclave says in the first step's title what the enclave runs in.
+func (d *demo) enclave() string {
+	if d.Image != "" {
+		return "an enclave image in a virtual machine"
+	}
+	return "enclave"
+}
+
 // start brings the deployment up and demands that the enclave reaches a phase.
 func (d *demo) start(ctx context.Context, o stack.Options, want string) (*stack.Status, error) {
 	o.State, o.Out = d.layout.Dir(), io.Discard
+	if d.Image != "" {
+		o.Machine, o.Out = &stack.Machine{Image: d.Image, QEMU: d.QEMU}, d.Out
+	}
 	s, err := stack.Up(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	if s.Phase != want {
-		return nil, fmt.Errorf("the enclave is %q, not %q; its log says:\n%s", s.Phase, want, d.layout.LogTail(stack.Enclave, 2000))
+		return nil, fmt.Errorf("the enclave is %q, not %q; its log says:\n%s", s.Phase, want, d.layout.LogTail(d.role(), 2000))
 	}
 	return s, nil
 }
@@ -120,8 +144,10 @@ func (d *demo) up(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, role := range stack.Roles() {
-		d.sayf("%-8s process %d", role, s.Processes[role])
+	for _, role := range []string{stack.KMS, stack.Issuer, stack.Parent, d.role(), stack.QEMU} {
+		if pid := s.Processes[role]; pid != 0 {
+			d.sayf("%-8s process %d", role, pid)
+		}
 	}
 	d.sayf("deployment %s is %s", s.Deployment, s.Phase)
 	return nil

@@ -1,6 +1,8 @@
-// Package stack runs simulation tier one: parent, enclave, KMS and issuer as
-// processes of their own on one host, with unix sockets for vsock. It holds
-// test data and test keys only, and is linked by cloister-sim alone.
+// Package stack runs a simulated deployment: parent, enclave, KMS and issuer as
+// processes of their own on one host, with unix sockets for vsock. In tier one
+// the enclave is a process like the others; in tier two it is a virtual machine
+// with an image file. The package holds test data and test keys only, and is
+// linked by cloister-sim alone.
 package stack
 
 import (
@@ -15,16 +17,27 @@ import (
 	"strconv"
 )
 
-// The processes of tier one, in the order in which they start.
+// The processes of a deployment, in the order in which they start. Tier one has
+// Enclave, tier two VM in its place.
 const (
 	KMS     = "kms"
 	Issuer  = "issuer"
 	Parent  = "parent"
 	Enclave = "enclave"
+	VM      = "vm"
 )
 
-// Roles are all processes that a deployment runs.
+// Roles are all processes that a deployment of tier one runs.
 func Roles() []string { return []string{KMS, Issuer, Parent, Enclave} }
+
+// roles are all processes that this deployment runs.
+func (f *facts) roles() []string {
+	all := Roles()
+	if f.Machine != nil {
+		all[len(all)-1] = VM
+	}
+	return all
+}
 
 // Layout names the files of one deployment under its state directory.
 type Layout struct{ dir string }
@@ -59,6 +72,9 @@ func (l Layout) Events() string { return l.sim("kms-events.jsonl") }
 // Log is where a process writes its log.
 func (l Layout) Log(role string) string { return filepath.Join(l.dir, "log", role+".log") }
 
+// Console is where a virtual machine's serial line is kept.
+func (l Layout) Console() string { return filepath.Join(l.dir, "log", "console.log") }
+
 func (l Layout) file(name string) string { return filepath.Join(l.dir, name) }
 func (l Layout) sim(name string) string  { return filepath.Join(l.dir, "sim", name) }
 func (l Layout) pid(role string) string  { return filepath.Join(l.dir, "run", role+".pid") }
@@ -88,6 +104,8 @@ type facts struct {
 	Config string `json:"config"`
 	// ImageLabel makes another image of the enclave, for this start only.
 	ImageLabel string `json:"image_label,omitempty"`
+	// Machine is the virtual machine of tier two; nil in tier one.
+	Machine *Machine `json:"machine,omitempty"`
 	// ServeBundle is another bundle that the parent hands to the enclave, for this start only.
 	ServeBundle string `json:"serve_bundle,omitempty"`
 }

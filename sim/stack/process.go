@@ -48,16 +48,21 @@ func (l Layout) command(role string) (*exec.Cmd, *os.File, error) {
 // Supervise starts the four processes and starts each again when it ends,
 // until ctx does. It writes their process ids under run/.
 func Supervise(ctx context.Context, l Layout) error {
+	f, err := l.loadFacts()
+	if err != nil {
+		return err
+	}
+	roles := f.roles()
 	if err := l.writePID(supervisor, os.Getpid()); err != nil {
 		return err
 	}
 	defer os.Remove(l.pid(supervisor))
-	done := make(chan error, len(Roles()))
-	for _, role := range Roles() {
+	done := make(chan error, len(roles))
+	for _, role := range roles {
 		go func() { done <- l.sustain(ctx, role) }()
 	}
 	var all error
-	for range Roles() {
+	for range roles {
 		all = errors.Join(all, <-done)
 	}
 	return all
@@ -159,7 +164,7 @@ func Down(ctx context.Context, l Layout) error {
 	if _, err := os.Stat(l.dir); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("stack: %s isn't there", l.dir)
 	}
-	for _, role := range append([]string{supervisor}, Roles()...) {
+	for _, role := range append([]string{supervisor, VM}, Roles()...) {
 		if err := l.end(ctx, role); err != nil {
 			return err
 		}

@@ -69,7 +69,7 @@ func provision(ctx context.Context, l Layout, f *facts, out io.Writer) error {
 		if raw, err = b.Encode(); err != nil {
 			return err
 		}
-		release, err := measured(raw)
+		release, err := l.measured(ctx, f, raw)
 		if err != nil {
 			return err
 		}
@@ -142,15 +142,23 @@ func (l Layout) build(ctx context.Context, api *awskms.Client, f *facts, config 
 	})
 }
 
-// measured answers the release that these executables and this bundle make.
-func measured(raw []byte) (keypolicy.Release, error) {
+// measured answers the release that the image and this bundle make: the image
+// file of tier two, this executable in tier one.
+func (l Layout) measured(ctx context.Context, f *facts, raw []byte) (keypolicy.Release, error) {
 	image, err := Image("")
+	if f.Machine != nil {
+		image, err = l.adopt(ctx, f)
+	}
 	if err != nil {
 		return keypolicy.Release{}, err
 	}
-	return keypolicy.Release{
+	r := keypolicy.Release{
 		PCR0: image.PCR0.String(), PCR1: image.PCR1.String(), PCR2: image.PCR2.String(), PCR16: attestation.PCR(bundle.PCR16(raw)).String(),
-	}, nil
+	}
+	if !image.PCR8.IsZero() {
+		r.PCR8 = image.PCR8.String()
+	}
+	return r, nil
 }
 
 // Image measures the enclave of tier one: this executable, and a label that
@@ -169,9 +177,13 @@ func (l Layout) writePolicy(root *nsmsim.Root, r keypolicy.Release) error {
 	if err := write(l.file("root.pem"), root.PEM()); err != nil {
 		return err
 	}
+	pcrs := map[string]string{"0": r.PCR0, "1": r.PCR1, "2": r.PCR2, "16": r.PCR16}
+	if r.PCR8 != "" {
+		pcrs["8"] = r.PCR8
+	}
 	file := policy.File{
 		Version: 1, Environment: "simulation", Kind: "nitro-enclave", Roots: []string{root.Fingerprint()}, Bundle: "required", MaxAge: "5m",
-		Releases: []policy.FileRelease{{Name: "simulation", PCRs: map[string]string{"0": r.PCR0, "1": r.PCR1, "2": r.PCR2, "16": r.PCR16}}},
+		Releases: []policy.FileRelease{{Name: "simulation", PCRs: pcrs}},
 	}
 	b, err := file.Marshal()
 	if err != nil {

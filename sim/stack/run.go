@@ -36,8 +36,10 @@ func Run(ctx context.Context, l Layout, role string) error {
 		return l.runParent(ctx, f)
 	case Enclave:
 		return l.runEnclave(ctx, f)
+	case VM:
+		return l.runMachine(ctx, f)
 	default:
-		return fmt.Errorf("no role %q: one of kms, issuer, parent, enclave", role)
+		return fmt.Errorf("no role %q: one of kms, issuer, parent, enclave, vm", role)
 	}
 }
 

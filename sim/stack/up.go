@@ -16,8 +16,10 @@ import (
 )
 
 const (
-	// upWait is how long Up waits for the enclave to say something final.
-	upWait = 60 * time.Second
+	// upWait is how long Up waits for the enclave to say something final, and
+	// machineWait for one in a virtual machine.
+	upWait      = 60 * time.Second
+	machineWait = 4 * time.Minute
 	// refusedWait is how long a refusal by KMS must stand before Up believes it.
 	refusedWait = time.Second
 )
@@ -34,6 +36,8 @@ type Options struct {
 	// ServeBundle makes the parent hand another bundle to the enclave than the
 	// one that was built.
 	ServeBundle string
+	// Machine runs the enclave in a virtual machine; nil runs it as a process.
+	Machine *Machine
 	// Out takes one line for each thing done.
 	Out io.Writer
 }
@@ -46,9 +50,12 @@ type Status struct {
 	Gateway    string `json:"gateway"`
 	Attested   string `json:"attested"`
 	// Admin is the parent's health and metrics.
-	Admin     string         `json:"admin"`
-	KMS       string         `json:"kms"`
-	Issuer    string         `json:"issuer"`
+	Admin  string `json:"admin"`
+	KMS    string `json:"kms"`
+	Issuer string `json:"issuer"`
+	// Image is the image file that runs in a virtual machine; empty in tier one.
+	Image string `json:"image,omitempty"`
+	// Processes has the process id of each role, 0 of one that doesn't run.
 	Processes map[string]int `json:"processes"`
 	// Phase is the enclave's word for how far it is, or "unreachable".
 	Phase string `json:"phase"`
@@ -102,6 +109,11 @@ func Prepare(ctx context.Context, o Options) (Layout, error) {
 	if err := f.addresses(); err != nil {
 		return l, err
 	}
+	if f.Machine != nil {
+		if err := f.Machine.prepare(ctx, o.Out); err != nil {
+			return l, err
+		}
+	}
 	if err := provision(ctx, l, f, o.Out); err != nil {
 		return l, err
 	}
@@ -120,6 +132,9 @@ func (f *facts) configure(o Options) error {
 	if f.Config == "" {
 		return errors.New("no deployment yet in this state directory: give --config DIR, a directory with cloister.yaml")
 	}
+	if err := f.machine(o.Machine); err != nil {
+		return err
+	}
 	f.ImageLabel, f.ServeBundle = o.ImageLabel, ""
 	if o.ServeBundle != "" {
 		abs, err := filepath.Abs(o.ServeBundle)
@@ -134,7 +149,8 @@ func (f *facts) configure(o Options) error {
 // wait polls the gateway until the enclave is ready, failed, or refused for a
 // while.
 func wait(ctx context.Context, l Layout) (*Status, error) {
-	deadline := time.Now().Add(upWait)
+	limit, role := l.patience()
+	deadline := time.Now().Add(limit)
 	var refused time.Time
 	for {
 		s, err := Inspect(ctx, l)
@@ -153,7 +169,7 @@ func wait(ctx context.Context, l Layout) (*Status, error) {
 			}
 		}
 		if time.Now().After(deadline) {
-			return s, fmt.Errorf("the enclave is still %q after %s; see %s", s.Phase, upWait, l.Log(Enclave))
+			return s, fmt.Errorf("the enclave is still %q after %s; see %s", s.Phase, limit, l.Log(role))
 		}
 		select {
 		case <-ctx.Done():
@@ -176,8 +192,11 @@ func Inspect(ctx context.Context, l Layout) (*Status, error) {
 		Deployment: f.Deployment, State: l.dir, Context: l.Context(), Gateway: f.Gateway, Attested: f.Attested,
 		Admin: "http://" + f.Admin, KMS: "https://" + f.KMS, Issuer: "https://" + f.Issuer, Processes: map[string]int{}, Phase: "unreachable",
 	}
-	for _, role := range Roles() {
+	for _, role := range f.roles() {
 		s.Processes[role] = l.PID(role)
+	}
+	if f.Machine != nil {
+		s.Image, s.Processes[QEMU] = f.Machine.Image, l.qemu()
 	}
 	conn, err := grpc.NewClient("passthrough:///"+f.Gateway, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy())
 	if err != nil {
