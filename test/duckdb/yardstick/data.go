@@ -62,12 +62,13 @@ func visits(columns int) *contract.Contract {
 type generator struct {
 	random *rand.Rand
 	rows   int
+	size   int // of a batch
 	made   int
 	names  [50]string
 }
 
 func newGenerator(rows int) *generator {
-	g := &generator{random: rand.New(rand.NewPCG(6, uint64(rows))), rows: rows}
+	g := &generator{random: rand.New(rand.NewPCG(6, uint64(rows))), rows: rows, size: batchRows}
 	for i := range g.names {
 		g.names[i] = fmt.Sprintf("region %02d", i)
 	}
@@ -76,7 +77,7 @@ func newGenerator(rows int) *generator {
 
 // next answers the next batch of the first so many columns, no rows at the end.
 func (g *generator) next(columns int) (int, []table.Values) {
-	n := min(batchRows, g.rows-g.made)
+	n := min(g.size, g.rows-g.made)
 	g.made += n
 	all, nulls := make([]table.Values, allColumns), make([]bool, n)
 	for i := range all {
