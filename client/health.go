@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"google.golang.org/grpc/status"
@@ -12,6 +13,10 @@ import (
 
 // PhaseReady is the phase of an enclave that takes records and queries.
 const PhaseReady = "ready"
+
+// maxSource is the longest name of a clock source that is believed, in bytes;
+// Linux keeps at most 32.
+const maxSource = 32
 
 // Health is how far an enclave is, in the words of the parent, which prove
 // nothing.
@@ -46,12 +51,22 @@ func (c *Client) Health(ctx context.Context) (*Health, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: gateway: %s", ErrUnreachable, status.Convert(err).Message())
 	}
-	out := &Health{Phase: h.GetPhase(), Reason: h.GetReason()}
-	if k := h.GetClock(); k != nil {
-		out.Clock = &Clock{Source: k.GetSource(), Age: time.Duration(k.GetAgeS()) * time.Second}
-		if k.OffsetMs != nil {
-			out.Clock.Offset = new(time.Duration(k.GetOffsetMs()) * time.Millisecond)
-		}
+	return &Health{Phase: h.GetPhase(), Reason: h.GetReason(), Clock: newClock(h.GetClock())}, nil
+}
+
+// newClock answers what a gateway says of a clock, nil when it says nothing or
+// what can't be.
+func newClock(k *cloisterv1.Clock) *Clock {
+	const longest = int64(math.MaxInt64 / time.Second)
+	if k == nil || len(k.GetSource()) > maxSource || k.GetAgeS() < 0 || k.GetAgeS() > longest {
+		return nil
 	}
-	return out, nil
+	out := &Clock{Source: k.GetSource(), Age: time.Duration(k.GetAgeS()) * time.Second}
+	if k.OffsetMs != nil {
+		if k.GetOffsetMs() < -longest || k.GetOffsetMs() > longest {
+			return nil
+		}
+		out.Offset = new(time.Duration(k.GetOffsetMs()) * time.Millisecond)
+	}
+	return out
 }

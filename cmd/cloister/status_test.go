@@ -1,15 +1,21 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/cloisterhq/cloister/internal/bundle"
+	cloisterv1 "github.com/cloisterhq/cloister/proto/cloister/v1"
 	"github.com/cloisterhq/cloister/test/rig"
 )
 
@@ -65,6 +71,78 @@ func TestStatusPinnedBundle(t *testing.T) {
 	code, out, _ := cloister(t, "status", "--context", path)
 	if digest := bundle.Digest(e.Raw); code != 0 || !strings.Contains(out, fmt.Sprintf("SHA-384 %x, as pinned", digest)) {
 		t.Errorf("exit %d\n%s", code, out)
+	}
+}
+
+// teller is a gateway that says how the enclave is.
+type teller struct {
+	cloisterv1.UnimplementedGatewayServer
+	says *cloisterv1.HealthResponse
+}
+
+func (g *teller) Health(context.Context, *cloisterv1.HealthRequest) (*cloisterv1.HealthResponse, error) {
+	return g.says, nil
+}
+
+// TestStatusClock shows what the gateway says of the enclave's clock.
+func TestStatusClock(t *testing.T) {
+	e := rig.Serve(t)
+	gateway := &teller{}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	front := grpc.NewServer()
+	cloisterv1.RegisterGatewayServer(front, gateway)
+	go func() { _ = front.Serve(l) }()
+	t.Cleanup(front.Stop)
+	path := changed(t, e.Context(t, e.Rig), `"gateway": ""`, `"gateway": "`+l.Addr().String()+`"`)
+	for _, tt := range []struct {
+		name   string
+		says   *cloisterv1.Clock
+		row    string
+		fields string
+	}{
+		{"nothing", nil, "", "null"},
+		{"a process", &cloisterv1.Clock{AgeS: 3}, "clock unknown the process's own, which nobody judges; set to signed time 3s ago", `{"age_s":3}`},
+		{"a machine", &cloisterv1.Clock{Source: "kvm-clock", AgeS: 59}, "clock ok kvm-clock; set to signed time 59s ago", `{"source":"kvm-clock","age_s":59}`},
+		{
+			"ahead", &cloisterv1.Clock{Source: "tsc", OffsetMs: new(int64(12)), AgeS: 60},
+			"clock ok tsc; signed time was 12ms ahead when compared 1m0s ago", `{"source":"tsc","offset_ms":12,"age_s":60}`,
+		},
+		{
+			"behind", &cloisterv1.Clock{Source: "tsc", OffsetMs: new(int64(-1500))},
+			"clock ok tsc; signed time was 1.5s behind when compared 0s ago", `{"source":"tsc","offset_ms":-1500,"age_s":0}`,
+		},
+		{"the same", &cloisterv1.Clock{Source: "tsc", OffsetMs: new(int64(0))}, "clock ok tsc; signed time was 0s ahead when compared 0s ago", `{"source":"tsc","offset_ms":0,"age_s":0}`},
+		{
+			"a hostile name", &cloisterv1.Clock{Source: "\x1b[2J\nready"},
+			`clock ok "\x1b[2J\nready; set to signed time 0s ago"`, `{"source":"\u001b[2J\nready","age_s":0}`,
+		},
+	} {
+		gateway.says = &cloisterv1.HealthResponse{Phase: "ready", Clock: tt.says}
+		code, out, errs := cloister(t, "status", "-o", "table", "--context", path)
+		row := ""
+		for line := range strings.Lines(out) {
+			if strings.HasPrefix(line, "clock ") {
+				row = strings.Join(strings.Fields(line), " ")
+			}
+		}
+		if code != 0 || errs != "" || row != tt.row {
+			t.Errorf("%s: exit %d, %q, want %q\n%s%s", tt.name, code, row, tt.row, out, errs)
+		}
+		var got struct{ Clock json.RawMessage }
+		_, out, _ = cloister(t, "status", "-o", "json", "--context", path)
+		if err := json.Unmarshal([]byte(out), &got); err != nil {
+			t.Fatal(err)
+		}
+		var fields bytes.Buffer
+		if got.Clock == nil {
+			got.Clock = json.RawMessage("null")
+		}
+		if err := json.Compact(&fields, got.Clock); err != nil || fields.String() != tt.fields {
+			t.Errorf("%s: %s, want %s", tt.name, fields.String(), tt.fields)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package boot_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -13,6 +14,8 @@ import (
 	"testing/fstest"
 	"testing/synctest"
 	"time"
+
+	"github.com/fxamacker/cbor/v2"
 
 	"github.com/cloisterhq/cloister/attestation/nsm"
 	"github.com/cloisterhq/cloister/enclave/boot"
@@ -97,7 +100,7 @@ func TestInspect(t *testing.T) {
 				}
 				err := boot.Inspect(context.Background(), machine(files))
 				for _, class := range []error{boot.ErrCommandLine, boot.ErrEntropy, boot.ErrClocksource} {
-					if errors.Is(err, class) != (class == tt.want) {
+					if errors.Is(err, class) != errors.Is(tt.want, class) {
 						t.Errorf("%v, want %v", err, tt.want)
 					}
 				}
@@ -235,6 +238,34 @@ func TestCheckImage(t *testing.T) {
 				t.Errorf("%v, want %v", err, tt.want)
 			}
 		})
+	}
+}
+
+// unmeasured is a module that shows one register as zero.
+type unmeasured struct {
+	nsm.Device
+	register byte
+}
+
+func (u unmeasured) Exchange(ctx context.Context, request []byte) ([]byte, error) {
+	if bytes.Contains(request, []byte("DescribePCR")) && request[len(request)-1] == u.register {
+		return cbor.Marshal(map[string]any{"DescribePCR": map[string]any{"lock": true, "data": make([]byte, 48)}})
+	}
+	return u.Device.Exchange(ctx, request)
+}
+
+// TestCheckImageWantsEach: one register that is zero is enough, and the others
+// don't count.
+func TestCheckImageWantsEach(t *testing.T) {
+	for register := range byte(5) {
+		want := boot.ErrDebug
+		if register > 2 {
+			want = nil
+		}
+		c := nsm.NewClient(unmeasured{device(t, nil), register})
+		if err := boot.CheckImage(context.Background(), c); !errors.Is(err, want) {
+			t.Errorf("PCR%d is zero: %v, want %v", register, err, want)
+		}
 	}
 }
 

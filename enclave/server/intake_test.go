@@ -6,14 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"github.com/cloisterhq/cloister/enclave/clock"
 	"github.com/cloisterhq/cloister/enclave/ingest"
 	"github.com/cloisterhq/cloister/enclave/server"
 	"github.com/cloisterhq/cloister/internal/limits"
@@ -141,6 +144,41 @@ func TestHealth(t *testing.T) {
 		}
 		if _, err := client.Accept(t.Context(), &cloisterv1.AcceptRequest{}); status.Code(err) != step.code {
 			t.Errorf("%s: an envelope: %v", step.phase, err)
+		}
+	}
+}
+
+// told is a clock that says how it does.
+type told clock.Status
+
+func (k told) Status() clock.Status { return clock.Status(k) }
+
+// TestHealthClock: the parent is told how the clock does once there is one, in
+// whole milliseconds and seconds.
+func TestHealthClock(t *testing.T) {
+	client, paths := intake(t)
+	for _, step := range []struct {
+		clock  server.Timekeeper
+		source string
+		offset *int64
+		age    int64
+	}{
+		{told{}, "", nil, 0},
+		{told{Source: "tsc", Age: 59*time.Second + 999*time.Millisecond}, "tsc", nil, 59},
+		{told{Source: "tsc", Compared: true}, "tsc", new(int64(0)), 0},
+		{told{Source: "kvm-clock", Compared: true, Offset: -1500 * time.Microsecond, Age: time.Hour}, "kvm-clock", new(int64(-1)), 3600},
+	} {
+		if h, err := client.Health(t.Context(), &cloisterv1.HealthRequest{}); err != nil || step.clock == (told{}) && h.GetClock() != nil {
+			t.Errorf("before there is a clock: %v, %v", h, err)
+		}
+		paths.Time(step.clock)
+		h, err := client.Health(t.Context(), &cloisterv1.HealthRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := h.GetClock()
+		if k == nil || k.GetSource() != step.source || k.GetAgeS() != step.age || !reflect.DeepEqual(k.OffsetMs, step.offset) {
+			t.Errorf("%+v: %v", step.clock, k)
 		}
 	}
 }

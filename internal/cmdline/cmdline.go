@@ -14,8 +14,11 @@ import (
 // Line is the whole command line of an image. The console shows fixed phrases,
 // a kernel that panics restarts the machine through a triple fault after a
 // second, and the entropy pool credits neither the processor's generator nor
-// the boot loader's seed: the Nitro Secure Module seeds it.
-const Line = "console=ttyS0 reboot=t panic=1 random.trust_cpu=off random.trust_bootloader=off"
+// the boot loader's seed: the Nitro Secure Module seeds it. The kernel's own
+// watch over the processor's counter is off, since where there is nothing
+// better it compares with a count of timer interrupts; the enclave compares
+// with signed time (docs/adr/0004-clock-sources.md).
+const Line = "console=ttyS0 reboot=t panic=1 tsc=nowatchdog random.trust_cpu=off random.trust_bootloader=off"
 
 const (
 	// Max is the longest content of /proc/cmdline that is looked at, in bytes:
