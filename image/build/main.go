@@ -27,11 +27,10 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
-		if !errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintln(os.Stderr, "image:", err)
-			os.Exit(1)
-		}
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "image:", err)
+		os.Exit(1)
 	}
 }
 
@@ -95,6 +94,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if in.Signer, err = o.signer(); err != nil {
 		return err
 	}
+	if err := o.tools(ctx, say); err != nil {
+		return err
+	}
 	say("building cmd/cloister-enclave")
 	if in.Binary, err = binary(ctx); err != nil {
 		return err
@@ -102,7 +104,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if in.Info, err = image.CheckBinary(in.Binary); err != nil {
 		return err
 	}
-	if in.Kernel, err = o.kernel(ctx, say); err != nil {
+	maker := kernel.Maker{
+		Cache: o.cache, Source: o.source, Pin: kernel.Pinned(), Config: kernel.Config(), Jobs: o.jobs, Run: kernel.Exec, Say: say,
+	}
+	if in.Kernel, err = maker.Make(ctx); err != nil {
 		return err
 	}
 	if in.Kernel.Cached {
@@ -127,25 +132,21 @@ func (o *options) signer() (*image.Signer, error) {
 	return image.Development(filepath.Join(o.cache, "signer"), time.Now())
 }
 
-// kernel answers the kernel, once its tools are there.
-func (o *options) kernel(ctx context.Context, say func(string, ...any)) (*kernel.Kernel, error) {
-	if missing := kernel.Missing(kernel.Installed); len(missing) > 0 {
-		names := strings.Join(missing, " ")
-		if !o.install {
-			return nil, fmt.Errorf("%w: on Debian, apt-get install %s (or --install-tools, as root)", kernel.ErrTools, names)
-		}
-		if os.Getuid() != 0 || !kernel.Installed("/etc/debian_version") {
-			return nil, fmt.Errorf("%w: --install-tools is for root on Debian; the packages are: %s", kernel.ErrTools, names)
-		}
-		say("installing %s", names)
-		if err := kernel.Install(ctx, kernel.Exec, missing); err != nil {
-			return nil, err
-		}
+// tools demands what the kernel's build needs, or installs it when told to.
+func (o *options) tools(ctx context.Context, say func(string, ...any)) error {
+	missing := kernel.Missing(kernel.Installed)
+	if len(missing) == 0 {
+		return nil
 	}
-	maker := kernel.Maker{
-		Cache: o.cache, Source: o.source, Pin: kernel.Pinned(), Config: kernel.Config(), Jobs: o.jobs, Run: kernel.Exec, Say: say,
+	names := strings.Join(missing, " ")
+	if !o.install {
+		return fmt.Errorf("%w: on Debian, apt-get install %s (or --install-tools, as root)", kernel.ErrTools, names)
 	}
-	return maker.Make(ctx)
+	if os.Getuid() != 0 || !kernel.Installed("/etc/debian_version") {
+		return fmt.Errorf("%w: --install-tools is for root on Debian; the packages are: %s", kernel.ErrTools, names)
+	}
+	say("installing %s", names)
+	return kernel.Install(ctx, kernel.Exec, missing)
 }
 
 // binary builds the enclave's program.

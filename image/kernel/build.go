@@ -15,7 +15,7 @@ import (
 // build fetches, verifies, unpacks, configures and compiles in a directory of
 // its own, and answers the bzImage.
 func (m Maker) build(ctx context.Context, work string) ([]byte, error) {
-	source, err := m.source(ctx, work)
+	source, err := m.source(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -57,31 +57,41 @@ func (m Maker) waiting(ctx context.Context) (stop func()) {
 }
 
 // source answers a file of the source package that is the pinned one.
-func (m Maker) source(ctx context.Context, work string) (string, error) {
-	file := m.Source
-	if file == "" {
-		var err error
-		if file, err = m.fetch(ctx, work); err != nil {
-			return "", err
-		}
+func (m Maker) source(ctx context.Context) (string, error) {
+	if m.Source == "" {
+		return m.Fetch(ctx)
 	}
-	got, err := fileSum(file)
-	if err != nil {
-		return "", fmt.Errorf("%w: %w", ErrSource, err)
-	}
-	if got != m.Pin.SHA256 {
-		return "", fmt.Errorf("%w: %s has SHA-256 %s; pinned is %s", ErrSource, file, got, m.Pin.SHA256)
-	}
-	return file, nil
+	return m.Source, m.verify(m.Source)
 }
 
-// fetch has apt download the package, which checks Debian's signatures, and
-// keeps it in the cache for the next build.
-func (m Maker) fetch(ctx context.Context, work string) (string, error) {
+// verify demands that a file is the pinned package.
+func (m Maker) verify(file string) error {
+	got, err := fileSum(file)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrSource, err)
+	}
+	if got != m.Pin.SHA256 {
+		return fmt.Errorf("%w: %s has SHA-256 %s; pinned is %s", ErrSource, file, got, m.Pin.SHA256)
+	}
+	return nil
+}
+
+// Fetch answers the file of the pinned package in the cache. When it isn't
+// there it has apt download it, which checks Debian's signatures too. Errors
+// about the package wrap ErrSource.
+func (m Maker) Fetch(ctx context.Context) (string, error) {
 	kept := filepath.Join(m.Cache, m.Pin.File())
-	if got, err := fileSum(kept); err == nil && got == m.Pin.SHA256 {
+	if m.verify(kept) == nil {
 		return kept, nil
 	}
+	if err := os.MkdirAll(m.Cache, 0o755); err != nil {
+		return "", err
+	}
+	work, err := os.MkdirTemp(m.Cache, "fetch-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(work)
 	m.Say("fetching %s %s with apt", m.Pin.Package, m.Pin.Version)
 	args := []string{"apt-get", "-q"}
 	if os.Getuid() == 0 {
@@ -95,6 +105,9 @@ func (m Maker) fetch(ctx context.Context, work string) (string, error) {
 	found, err := filepath.Glob(filepath.Join(work, m.Pin.Package+"_*.deb"))
 	if err != nil || len(found) != 1 {
 		return "", fmt.Errorf("%w: apt downloaded %d files", ErrSource, len(found))
+	}
+	if err := m.verify(found[0]); err != nil {
+		return "", err
 	}
 	return kept, os.Rename(found[0], kept)
 }

@@ -43,7 +43,7 @@ func TestMake(t *testing.T) {
 	if m.did("make") != 3 || m.did("apt-get") != 1 {
 		t.Errorf("the cache was warm, and yet: %q", m.calls)
 	}
-	if left, _ := filepath.Glob(filepath.Join(k.Cache, "build-*")); len(left) != 0 {
+	if left, _ := filepath.Glob(filepath.Join(k.Cache, "*-[0-9]*")); len(left) != 0 {
 		t.Errorf("left: %q", left)
 	}
 }
@@ -181,7 +181,7 @@ func TestFails(t *testing.T) {
 		if _, err := k.Make(t.Context()); !errors.Is(err, errFails) {
 			t.Errorf("%s: %v", command, err)
 		}
-		if left, _ := filepath.Glob(filepath.Join(k.Cache, "build-*")); len(left) != 0 {
+		if left, _ := filepath.Glob(filepath.Join(k.Cache, "*-[0-9]*")); len(left) != 0 {
 			t.Errorf("%s: left %q", command, left)
 		}
 		m.fail = ""

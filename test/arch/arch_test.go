@@ -49,6 +49,9 @@ var rules = []rule{
 	{"cmd/cloister-enclave", append(ours("parent/...", "client/...", "sim/...", "eif/..."), "testing", "os/exec", "net/http/pprof", "github.com/aws/aws-sdk-go-v2/config", "gopkg.in/yaml.v3", "go.yaml.in/yaml/v3"),
 		"the only program in the image: no simulator, no YAML, no way to start programs"},
 	{"cmd/cloister-sim", []string{"testing", "net/http/pprof"}, "simulation is a product feature, not a test"},
+	{"image/cpio", ours("enclave/...", "parent/...", "client/...", "sim/..."), "a writer of archives knows nothing of what is in them"},
+	{"image/kernel", ours("enclave/...", "parent/...", "client/...", "sim/..."), "the kernel is made from its source alone"},
+	{"cmd/cloister", ours("image", "image/kernel", "image/origin"), "people's side reads reference values; it builds no images"},
 	{"internal/contract", []string{"go.yaml.in/yaml/v3"}, "the YAML reader is for people's side only"},
 	{"internal/bundle", []string{"go.yaml.in/yaml/v3"}, "the enclave reads bundles"},
 }
@@ -62,6 +65,9 @@ func table() []rule {
 	for _, p := range wireless {
 		all = append(all, rule{"enclave/" + p, append(ours("proto/...", "enclave/server", "enclave/host"), "google.golang.org/grpc/...", "github.com/apache/arrow-go/..."),
 			"wire forms stop at the edge"})
+	}
+	for _, p := range []string{"enclave/...", "parent/...", "client/...", "attestation/...", "cmd/cloister-enclave", "cmd/cloister-parent"} {
+		all = append(all, rule{p, ours("image/..."), "the image's builder runs programs and is part of neither what it builds nor what serves"})
 	}
 	return append(all,
 		rule{"enclave/query", ours("enclave/keyring", "internal/envelope", "enclave/kms"), "the query path never sees a key"},
