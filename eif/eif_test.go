@@ -361,11 +361,17 @@ func TestKernelSize(t *testing.T) {
 // newSigner makes a key and its certificate in PEM.
 func newSigner(t *testing.T, curve elliptic.Curve) (*ecdsa.PrivateKey, []byte) {
 	t.Helper()
+	return newSignerUntil(t, curve, 4e9)
+}
+
+// newSignerUntil makes one whose certificate ends at a Unix second.
+func newSignerUntil(t *testing.T, curve elliptic.Curve, end int64) (*ecdsa.PrivateKey, []byte) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(curve, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "signer"}, NotBefore: time.Unix(0, 0), NotAfter: time.Unix(4e9, 0)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "signer"}, NotBefore: time.Unix(0, 0), NotAfter: time.Unix(end, 0)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)

@@ -82,7 +82,7 @@ type hashers struct {
 func newHashers(m *Image) *hashers {
 	h := &hashers{image: m, all: sha512.New384(), rest: sha512.New384(), file: sha256.New(), free: make(chan *block, 4)}
 	for range cap(h.free) {
-		h.free <- &block{bytes: make([]byte, blockSize)}
+		h.free <- &block{bytes: make([]byte, min(blockSize, m.size))}
 	}
 	for _, work := range []func(*block){h.registers, h.others, h.whole} {
 		feed := make(chan *block, cap(h.free))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,11 +26,11 @@ func eifCommand() *cobra.Command {
 	return cmd
 }
 
-// openImage opens a regular file as an image.
-func openImage(path string) (*os.File, *eif.Image, error) {
-	f, err := os.Open(path)
+// openRegular opens a regular file, and waits for nobody: opening a pipe would.
+func openRegular(path string) (*os.File, int64, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, nil, err
+		return nil, 0, err
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
@@ -37,9 +38,18 @@ func openImage(path string) (*os.File, *eif.Image, error) {
 	}
 	if err != nil {
 		f.Close()
+		return nil, 0, err
+	}
+	return f, info.Size(), nil
+}
+
+// openImage opens a regular file as an image.
+func openImage(path string) (*os.File, *eif.Image, error) {
+	f, size, err := openRegular(path)
+	if err != nil {
 		return nil, nil, err
 	}
-	m, err := eif.Open(f, info.Size())
+	m, err := eif.Open(f, size)
 	if err != nil {
 		f.Close()
 		return nil, nil, fmt.Errorf("%s: %w", path, err)

@@ -2,10 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"crypto"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -27,15 +23,6 @@ type imageFlags struct {
 	sign                                      signFlags
 }
 
-type signFlags struct{ cert, key string }
-
-// add adds the flags of a signer.
-func (s *signFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&s.cert, "sign-cert", "", "the signer's certificate, PEM")
-	cmd.Flags().StringVar(&s.key, "sign-key", "", "the signer's ECDSA key, PEM, in a file of mode 0600")
-	cmd.MarkFlagsRequiredTogether("sign-cert", "sign-key")
-}
-
 func eifBuildCommand() *cobra.Command {
 	var f imageFlags
 	cmd := &cobra.Command{
@@ -44,7 +31,10 @@ func eifBuildCommand() *cobra.Command {
 		Long: `Build writes an image of version 4 with its sections in the official order. The
 time in its metadata is SOURCE_DATE_EPOCH, or 1970, so the same input gives the
 same bytes. With --sign-cert and --sign-key it is signed, and PCR8 names the
-signer. Before anybody sees the file it is read back, checked and measured.`,
+signer. With --kms-key the signer's key stays in KMS (key usage SIGN_VERIFY, spec
+ECC_NIST_P384, P256 or P521; the caller needs kms:GetPublicKey and kms:Sign);
+KMS signs with randomness, so the signature's bytes differ from run to run.
+Before anybody sees the file it is read back, checked and measured.`,
 		Example: "  cloister eif build --kernel bzImage --cmdline cmdline.txt --ramdisk init.cpio --ramdisk root.cpio -o cloister.eif",
 		Args:    usage(cobra.NoArgs),
 	}
@@ -66,6 +56,9 @@ signer. Before anybody sees the file it is read back, checked and measured.`,
 // build makes the plan out of files and writes it, twice when it is signed:
 // what is signed is measured first.
 func (f *imageFlags) build(cmd *cobra.Command) error {
+	if err := f.sign.check(); err != nil {
+		return err
+	}
 	arch, ok := eif.ArchNamed(f.arch)
 	if !ok {
 		return &exitError{exitUsage, fmt.Errorf("--arch %s: x86_64 or aarch64", f.arch)}
@@ -115,19 +108,11 @@ func (f *imageFlags) remarks() ([]byte, error) {
 
 // openSource opens a regular file as a section's data.
 func openSource(name string) (*os.File, eif.Source, error) {
-	f, err := os.Open(name)
+	f, size, err := openRegular(name)
 	if err != nil {
 		return nil, eif.Source{}, err
 	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s isn't a regular file", name)
-	}
-	if err != nil {
-		f.Close()
-		return nil, eif.Source{}, err
-	}
-	return f, eif.Source{Data: f, Size: info.Size()}, nil
+	return f, eif.Source{Data: f, Size: size}, nil
 }
 
 // writeImage writes a plan beside its final name, measures it, signs it when
@@ -146,7 +131,7 @@ func writeImage(cmd *cobra.Command, out string, plan func(signature []byte) (eif
 		return err
 	}
 	if sign.cert != "" {
-		signature, err := sign.signature(cmd.Context(), tmp)
+		signature, err := sign.signature(cmd, tmp)
 		if err != nil {
 			return err
 		}
@@ -177,74 +162,6 @@ func writePlan(path string, signature []byte, plan func([]byte) (eif.Plan, error
 		return err
 	}
 	return errors.Join(p.Write(f), f.Sync(), f.Close())
-}
-
-// signature signs the PCR0 of an image file.
-func (s signFlags) signature(ctx context.Context, path string) ([]byte, error) {
-	certificate, err := os.ReadFile(s.cert)
-	if err != nil {
-		return nil, &exitError{exitUsage, err}
-	}
-	key, err := readImageKey(s.key)
-	if err != nil {
-		return nil, &exitError{exitUsage, err}
-	}
-	f, m, err := openImage(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	measured, err := m.Measure(ctx, nil)
-	if err != nil {
-		return nil, err
-	}
-	return eif.Sign(measured.PCR0, certificate, key)
-}
-
-// readImageKey reads an ECDSA key in PKCS #8 or SEC 1.
-func readImageKey(path string) (crypto.Signer, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	block, _ := pem.Decode(b)
-	if block == nil {
-		return nil, fmt.Errorf("%s: not a PEM file", path)
-	}
-	if key, err := x509.ParseECPrivateKey(block.Bytes); err == nil {
-		return key, nil
-	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	signer, ok := key.(crypto.Signer)
-	if err != nil || !ok {
-		return nil, fmt.Errorf("%s: not a private key in PKCS #8 or SEC 1", path)
-	}
-	return signer, nil
-}
-
-func eifSignCommand() *cobra.Command {
-	var sign signFlags
-	var out string
-	cmd := &cobra.Command{
-		Use:     "sign FILE --sign-cert PEM --sign-key PEM -o FILE",
-		Short:   "Sign an image, in place of any signature that it has",
-		Example: "  cloister eif sign cloister.eif --sign-cert release.pem --sign-key release.key -o signed.eif",
-		Args:    usage(cobra.ExactArgs(1)),
-	}
-	sign.add(cmd)
-	cmd.Flags().StringVarP(&out, "out", "o", "", "the image to write, never over an existing file")
-	for _, need := range []string{"sign-cert", "sign-key", "out"} {
-		_ = cmd.MarkFlagRequired(need)
-	}
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		f, m, err := openImage(args[0])
-		if err != nil {
-			return refusedFile(err)
-		}
-		defer f.Close()
-		return refusedFile(writeImage(cmd, out, m.Resign, sign))
-	}
-	return cmd
 }
 
 func eifExtractCommand() *cobra.Command {

@@ -1,21 +1,14 @@
 package main
 
 import (
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/spf13/cobra"
 
 	"github.com/cloisterhq/cloister/internal/bundle"
@@ -126,44 +119,20 @@ func (f *canaryFlags) fromContext(cmd *cobra.Command) error {
 
 // callers makes a KMS client for each role.
 func (f *canaryFlags) callers(cmd *cobra.Command, b *bundle.Bundle) ([]canary.Caller, error) {
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}}
-	if f.ca != "" {
-		pem, err := readPolicyFile(cmd, f.ca)
-		if err != nil {
-			return nil, err
-		}
-		transport.TLSClientConfig.RootCAs = x509.NewCertPool()
-		if !transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, &exitError{exitUsage, fmt.Errorf("%s: no certificate in it", f.ca)}
-		}
-	}
 	var all []canary.Caller
 	for _, c := range f.credentials {
 		name, file, ok := strings.Cut(c, "=")
 		if !ok || name == "" || file == "" {
 			return nil, &exitError{exitUsage, errors.New("--credentials wants NAME=FILE")}
 		}
-		raw, err := readPolicyFile(cmd, file)
-		if err != nil {
-			return nil, err
-		}
-		var keys struct {
-			ID     string `json:"access_key_id"`
-			Secret string `json:"secret_access_key"`
-			Token  string `json:"session_token"`
-		}
-		if json.Unmarshal(raw, &keys) != nil || keys.ID == "" || keys.Secret == "" {
-			return nil, &exitError{exitUsage, fmt.Errorf("%s: not a credentials file", file)}
-		}
 		caller := canary.Caller{Name: name}
 		if _, ok := b.Producer(name); ok {
 			caller.Producer = name
 		}
-		o := kms.Options{Region: b.KMS.Region, Credentials: credentials.NewStaticCredentialsProvider(keys.ID, keys.Secret, keys.Token), HTTPClient: &http.Client{Transport: transport}}
-		if f.endpoint != "" {
-			o.BaseEndpoint = aws.String(f.endpoint)
+		var err error
+		if caller.API, err = (kmsPlace{region: b.KMS.Region, endpoint: f.endpoint, ca: f.ca}).client(cmd, file); err != nil {
+			return nil, err
 		}
-		caller.API = kms.New(o)
 		all = append(all, caller)
 	}
 	return all, nil

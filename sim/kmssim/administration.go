@@ -8,7 +8,7 @@ import (
 // maxDescription is the longest description of a key, in bytes.
 const maxDescription = 8192
 
-// createKey makes a symmetric key, or one for key agreement. Every principal of
+// createKey makes a symmetric key, or one for key agreement or signing. Every principal of
 // the account may: a key gives no access to others. Without a policy it gets the
 // default one, under which the account may do everything.
 func (s *Server) createKey(c *call, body []byte) (map[string]any, *failure) {
@@ -57,12 +57,12 @@ func specification(spec, usage string) (string, string, *failure) {
 	switch {
 	case (spec == "" || spec == symmetric) && (usage == "" || usage == encryptDecrypt):
 		return symmetric, encryptDecrypt, nil
-	case (spec == p256 || spec == p384) && usage == keyAgreement:
+	case (spec == p256 || spec == p384) && (usage == keyAgreement || usage == signVerify):
 		return spec, usage, nil
 	case (spec == p256 || spec == p384) && usage == "":
 		return "", "", invalid("You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.")
 	default:
-		return "", "", refuse("UnsupportedOperationException", "The simulator makes keys with %s and %s, and with %s or %s and %s only", symmetric, encryptDecrypt, p256, p384, keyAgreement)
+		return "", "", refuse("UnsupportedOperationException", "The simulator makes keys with %s and %s, and with %s or %s and %s or %s only", symmetric, encryptDecrypt, p256, p384, keyAgreement, signVerify)
 	}
 }
 
@@ -172,7 +172,7 @@ func (s *Server) metadata(k key) map[string]any {
 	if k.spec == symmetric {
 		out["EncryptionAlgorithms"], out["CurrentKeyMaterialId"] = []string{symmetric}, k.materialID(len(k.material)-1)
 	} else {
-		out["KeyAgreementAlgorithms"] = []string{"ECDH"}
+		k.algorithms(out)
 	}
 	if !k.deletion.IsZero() {
 		out["DeletionDate"] = k.deletion.Unix()

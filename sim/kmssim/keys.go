@@ -24,6 +24,7 @@ const (
 const (
 	encryptDecrypt = "ENCRYPT_DECRYPT"
 	keyAgreement   = "KEY_AGREEMENT"
+	signVerify     = "SIGN_VERIFY"
 )
 
 // key is a KMS key. It is never changed; a changed one takes its place.
@@ -97,7 +98,7 @@ func newMaterial(spec string) (secret.Bytes, error) {
 		}
 		return secret.New(b), nil
 	}
-	return newAgreementKey(spec)
+	return newPairMaterial(spec)
 }
 
 // current is the material that encrypts.

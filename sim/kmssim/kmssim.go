@@ -7,9 +7,9 @@
 // It differs from AWS KMS in these ways: an account principal in a policy stands
 // for everybody in the account, as if identity policies allowed all that they
 // could, and so does the default policy; there are no identity policies and no
-// grants; asymmetric keys are for key agreement only; a policy with an operator
-// or a variable that isn't evaluated is refused, and so is an encryption context
-// whose names differ only in case.
+// grants; asymmetric keys are for key agreement and signing only, and there is no
+// Verify; a policy with an operator or a variable that isn't evaluated is
+// refused, and so is an encryption context whose names differ only in case.
 package kmssim
 
 import (

@@ -13,8 +13,8 @@ import (
 	"github.com/cloisterhq/cloister/internal/secret"
 )
 
-// newAgreementKey makes an ECC key, as PKCS#8.
-func newAgreementKey(spec string) (secret.Bytes, error) {
+// newPairMaterial makes an ECC key, as PKCS#8.
+func newPairMaterial(spec string) (secret.Bytes, error) {
 	key, err := newPair(spec)
 	if err != nil {
 		return secret.Bytes{}, err
@@ -37,15 +37,11 @@ func newPair(spec string) (crypto.Signer, error) {
 	}
 }
 
-// agreementKey reads what newAgreementKey made.
+// agreementKey reads what newPairMaterial made.
 func agreementKey(material secret.Bytes) (*ecdh.PrivateKey, error) {
-	key, err := x509.ParsePKCS8PrivateKey(material.Expose())
+	private, err := signingKey(material)
 	if err != nil {
 		return nil, err
-	}
-	private, ok := key.(*ecdsa.PrivateKey)
-	if !ok {
-		return nil, errors.New("not an ECC key")
 	}
 	return private.ECDH()
 }
@@ -132,9 +128,18 @@ func (s *Server) getPublicKey(c *call, body []byte) (map[string]any, *failure) {
 	if err != nil {
 		return nil, internal()
 	}
-	return map[string]any{
-		"KeyId": k.arn, "PublicKey": public, "KeySpec": k.spec, "CustomerMasterKeySpec": k.spec, "KeyUsage": k.usage, "KeyAgreementAlgorithms": []string{"ECDH"},
-	}, nil
+	out := map[string]any{"KeyId": k.arn, "PublicKey": public, "KeySpec": k.spec, "CustomerMasterKeySpec": k.spec, "KeyUsage": k.usage}
+	k.algorithms(out)
+	return out, nil
+}
+
+// algorithms adds what an ECC key can do to a description of it.
+func (k key) algorithms(out map[string]any) {
+	if k.usage == signVerify {
+		out["SigningAlgorithms"] = []string{algorithmOf(k.spec)}
+		return
+	}
+	out["KeyAgreementAlgorithms"] = []string{"ECDH"}
 }
 
 func (s *Server) deriveSharedSecret(c *call, body []byte) (map[string]any, *failure) {

@@ -54,6 +54,7 @@ func operations() map[string]operation {
 		"GenerateDataKey": (*Server).generateDataKey, "GenerateDataKeyWithoutPlaintext": (*Server).generateDataKeyWithoutPlaintext,
 		"GenerateDataKeyPair": (*Server).generateDataKeyPair, "GenerateDataKeyPairWithoutPlaintext": (*Server).generateDataKeyPairWithoutPlaintext,
 		"GenerateRandom": (*Server).generateRandom, "GetPublicKey": (*Server).getPublicKey, "DeriveSharedSecret": (*Server).deriveSharedSecret,
+		"Sign": (*Server).sign,
 	}
 }
 

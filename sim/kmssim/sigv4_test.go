@@ -111,7 +111,7 @@ func TestSignatures(t *testing.T) {
 		"signature cut": {func(c *call) {
 			c.change = func(r *http.Request) { a := r.Header.Get("Authorization"); r.Header.Set("Authorization", a[:len(a)-2]) }
 		}, "IncompleteSignatureException"},
-		"unknown operation":   {func(c *call) { c.change = header("X-Amz-Target", "TrentService.Sign") }, "UnknownOperationException"},
+		"unknown operation":   {func(c *call) { c.change = header("X-Amz-Target", "TrentService.Verify") }, "UnknownOperationException"},
 		"another API":         {func(c *call) { c.change = header("X-Amz-Target", "DynamoDB_20120810.DescribeKey") }, "UnknownOperationException"},
 		"another protocol":    {func(c *call) { c.change = header("Content-Type", "application/x-amz-json-1.0") }, "UnknownOperationException"},
 		"a query":             {func(c *call) { c.change = func(r *http.Request) { r.URL.RawQuery = "a=b" } }, "UnknownOperationException"},
