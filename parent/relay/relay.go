@@ -84,7 +84,7 @@ func (c Config) carry(ctx context.Context, copier *Copier, near net.Conn) {
 		bytes.Add(int64(n))
 		c.Metrics.bytes.Add(uint64(n), direction) //nolint:gosec // lengths are positive
 	})
-	c.Log.LogAttrs(ctx, slog.LevelInfo, "relay: closed", slog.Int64("open", c.Metrics.opened(-1)), slog.Int64("bytes_in", in.Load()), slog.Int64("bytes_out", out.Load()),
+	c.Log.Info("relay: closed", slog.Int64("open", c.Metrics.opened(-1)), slog.Int64("bytes_in", in.Load()), slog.Int64("bytes_out", out.Load()),
 		slog.Duration("duration", time.Since(begun)))
 }
 

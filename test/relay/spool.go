@@ -6,8 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -110,8 +108,12 @@ func openGateway(ctx context.Context, dir string) (cloisterv1.GatewayClient, <-c
 	if err != nil {
 		return fail(err)
 	}
+	log, err := openLog()
+	if err != nil {
+		return fail(err)
+	}
 	config := gateway.Config{
-		Store: store, Log: slog.New(slog.NewJSONHandler(io.Discard, nil)),
+		Store: store, Log: log,
 		Dial: func(ctx context.Context) (net.Conn, error) {
 			return vsock.Unix(dir, vsock.HostCID).Dial(ctx, vsock.EnclaveCID, vsock.PortIngest)
 		},

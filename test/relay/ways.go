@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -186,10 +185,22 @@ func serve(name string, l net.Listener, dir string) error {
 	case ours:
 		// As cloister-parent does it: limits, silence, counters and a log.
 		registry := metrics.NewRegistry()
-		log := slog.New(slog.NewJSONHandler(io.Discard, nil))
+		log, err := openLog()
+		if err != nil {
+			return err
+		}
 		return relay.Serve(context.Background(), l, relay.Config{Dial: dial, Metrics: relay.NewMetrics(registry), Log: log})
 	}
 	return fmt.Errorf("no way is called %q", name)
+}
+
+// openLog answers a log that is written, to nobody.
+func openLog() (*slog.Logger, error) {
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	return slog.New(slog.NewJSONHandler(null, nil)), nil
 }
 
 // serveLoop is the least that a proxy does: two goroutines a connection, pooled
