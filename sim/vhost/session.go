@@ -82,7 +82,9 @@ func (s *session) handle(ctx context.Context, m *message) ([]byte, error) {
 		return nil, nil
 	case setVringCall:
 		return nil, s.call(m)
-	case setMemTable, setVringNum, setVringAddr, setVringBase, setVringKick, setVringEnable:
+	case setVringEnable:
+		return nil, s.enable(ctx, m)
+	case setMemTable, setVringNum, setVringAddr, setVringBase, setVringKick:
 		s.end()
 		if err := s.change(m); err != nil {
 			return nil, err
@@ -186,13 +188,29 @@ func (s *session) change(m *message) error {
 			return fmt.Errorf("%w: base %d", ErrFrontEnd, value)
 		}
 		q.setup.base = uint16(value)
-	case setVringEnable:
-		if value > 1 {
-			return fmt.Errorf("%w: enable %d", ErrFrontEnd, value)
-		}
-		q.setup.enabled = value == 1
 	}
 	return nil
+}
+
+// enable enables or disables a queue. What doesn't change ends no life.
+func (s *session) enable(ctx context.Context, m *message) error {
+	index, value, err := m.pair()
+	if err != nil {
+		return err
+	}
+	q, err := s.queue(index)
+	if err != nil {
+		return err
+	}
+	if value > 1 {
+		return fmt.Errorf("%w: enable %d", ErrFrontEnd, value)
+	}
+	if q.setup.enabled == (value == 1) {
+		return nil
+	}
+	s.end()
+	q.setup.enabled = value == 1
+	return s.begin(ctx)
 }
 
 // place takes the addresses of a queue: index, flags, descriptors, used ring,

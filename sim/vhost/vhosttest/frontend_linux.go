@@ -178,6 +178,22 @@ func (f *FrontEnd) Share(size int) error {
 	return f.Do(SetMemTable, append(Words(1, 0), Longs(GuestBase, uint64(size), UserBase, 0)...), fd)
 }
 
+// Reshare moves the guest to another file of memory, with all that it holds.
+// Queues go with it; slices of Memory from before are gone.
+func (f *FrontEnd) Reshare() error {
+	old := f.Memory
+	fd, err := MemFD(len(old), true)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if f.Memory, err = unix.Mmap(fd, 0, len(old), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+		return err
+	}
+	copy(f.Memory, old)
+	return errors.Join(unix.Munmap(old), f.Do(SetMemTable, append(Words(1, 0), Longs(GuestBase, uint64(len(old)), UserBase, 0)...), fd))
+}
+
 // MemFD makes a file of memory, sealed as a monitor's is or not at all.
 func MemFD(size int, sealed bool) (int, error) {
 	fd, err := unix.MemfdCreate("guest", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)

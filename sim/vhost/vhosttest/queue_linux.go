@@ -24,8 +24,6 @@ type Queue struct {
 	index      uint32
 	size       uint16
 	at         [3]int // descriptors, available ring, used ring
-	avail      []byte
-	used       []byte
 	next, seen uint16
 	kick, call *os.File
 }
@@ -37,7 +35,6 @@ func (f *FrontEnd) NewQueue(index uint32, size uint16) (*Queue, error) {
 		q.at[i] = f.Alloc(n)
 		clear(f.Memory[q.at[i] : q.at[i]+n])
 	}
-	q.avail, q.used = f.Memory[q.at[1]:], f.Memory[q.at[2]:]
 	var err error
 	if q.kick, err = event(); err != nil {
 		return nil, err
@@ -50,6 +47,29 @@ func (f *FrontEnd) NewQueue(index uint32, size uint16) (*Queue, error) {
 	return q, nil
 }
 
+// Begin lets the queue begin as if so many chains had passed, before Start.
+func (q *Queue) Begin(base uint16) {
+	q.next, q.seen = base, base
+	shared.Store(q.avail(), 0, base)
+	shared.Store(q.used(), 0, base)
+}
+
+// Interrupted takes an interrupt that is there.
+func (q *Queue) Interrupted() bool {
+	var count [8]byte
+	raw, err := q.call.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var n int
+	_ = raw.Control(func(fd uintptr) { n, _ = unix.Read(int(fd), count[:]) })
+	return n == len(count)
+}
+
+func (q *Queue) avail() []byte { return q.front.Memory[q.at[1]:] }
+
+func (q *Queue) used() []byte { return q.front.Memory[q.at[2]:] }
+
 func event() (*os.File, error) {
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	return os.NewFile(uintptr(fd), "event"), err
@@ -61,12 +81,17 @@ func (q *Queue) Start() error {
 	f := q.front
 	return errors.Join(
 		f.Do(SetVringNum, Words(q.index, uint32(q.size))),
-		f.Do(SetVringBase, Words(q.index, uint32(q.next))),
+		f.Do(SetVringBase, Words(q.index, uint32(q.seen))),
 		f.Do(SetVringAddr, append(Words(q.index, 0), Longs(UserBase+uint64(q.at[0]), UserBase+uint64(q.at[2]), UserBase+uint64(q.at[1]), 0)...)),
 		withFD(q.kick, func(fd int) error { return f.Do(SetVringKick, Longs(uint64(q.index)), fd) }),
 		withFD(q.call, func(fd int) error { return f.Do(SetVringCall, Longs(uint64(q.index)), fd) }),
 		f.Do(SetVringEnable, Words(q.index, 1)),
 	)
+}
+
+// Rekick lets a stopped queue run again where it stands.
+func (q *Queue) Rekick() error {
+	return withFD(q.kick, func(fd int) error { return q.front.Do(SetVringKick, Longs(uint64(q.index)), fd) })
 }
 
 func withFD(file *os.File, do func(fd int) error) error {
@@ -103,15 +128,15 @@ func (q *Queue) DescribeAt(i uint16, address uint64, n uint32, flags, next uint1
 
 // Offer offers the chain that begins with a descriptor.
 func (q *Queue) Offer(head uint16) {
-	binary.LittleEndian.PutUint16(q.avail[4+2*int(q.next%q.size):], head)
+	binary.LittleEndian.PutUint16(q.avail()[4+2*int(q.next%q.size):], head)
 	q.Jump(1)
 }
 
 // Jump moves the available index on without writing entries.
 func (q *Queue) Jump(n uint16) {
 	q.next += n
-	flags, _ := shared.Load(q.avail)
-	shared.Store(q.avail, flags, q.next)
+	flags, _ := shared.Load(q.avail())
+	shared.Store(q.avail(), flags, q.next)
 }
 
 // Interrupts says whether the driver wants interrupts.
@@ -120,12 +145,12 @@ func (q *Queue) Interrupts(wanted bool) {
 	if wanted {
 		flags = 0
 	}
-	shared.Store(q.avail, flags, q.next)
+	shared.Store(q.avail(), flags, q.next)
 }
 
 // Kick kicks the device, if it wants that.
 func (q *Queue) Kick() {
-	if flags, _ := shared.Load(q.used); flags&1 == 0 {
+	if flags, _ := shared.Load(q.used()); flags&1 == 0 {
 		q.Force()
 	}
 }
@@ -137,10 +162,10 @@ func (q *Queue) Force() {
 
 // Used takes the next chain that the device gave back, false when there is none.
 func (q *Queue) Used() (head uint16, written int, ok bool) {
-	if _, index := shared.Load(q.used); index == q.seen {
+	if _, index := shared.Load(q.used()); index == q.seen {
 		return 0, 0, false
 	}
-	entry := q.used[4+8*int(q.seen%q.size):]
+	entry := q.used()[4+8*int(q.seen%q.size):]
 	q.seen++
 	return uint16(binary.LittleEndian.Uint32(entry)), int(binary.LittleEndian.Uint32(entry[4:])), true
 }

@@ -249,22 +249,24 @@ func (t *traffic) read(c *conn) {
 }
 
 // offer waits until the guest has got what was read before, and offers what
-// was read now. It answers false when no more is to be read.
+// was read now, or drops it when the guest takes no more. It answers false when
+// no more is to be read.
 func (t *traffic) offer(c *conn, b []byte, err error) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for c.state == open && !c.guestDeaf && len(c.out) > 0 {
 		c.moved.Wait()
 	}
-	if c.state != open || c.guestDeaf {
+	if c.state == over {
 		return false
 	}
-	c.out = b
-	if err != nil {
-		c.hostDone = true
-		if !errors.Is(err, io.EOF) {
-			t.deafen(c)
-		}
+	if err != nil && !errors.Is(err, io.EOF) {
+		t.deafen(c)
+	}
+	// A host that waits for room learns only when it gets some that there is
+	// nobody, so its bytes are taken even then.
+	if !c.guestDeaf {
+		c.out, c.hostDone = b, err != nil
 	}
 	t.table.enlist(c)
 	t.table.settle(c)
