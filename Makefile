@@ -8,9 +8,10 @@ FLAGS   := -trimpath -ldflags '-s -w'
 MAINS   := cloister cloister-parent cloister-enclave cloister-sim
 KILLS   ?= 500
 SEED    ?= 0
+KERNEL  ?= built
 TOOL    := cd tools && $(GO) build -o ../$(BIN)/tools/
 
-.PHONY: all build demo test crash bench oracle race lint generate generate-check depaware depaware-check fuzz clean help
+.PHONY: all build demo test crash bench bench-eif bench-relay oracle race image rebuild-check lint generate generate-check depaware depaware-check fuzz clean help
 
 all: build
 
@@ -35,6 +36,15 @@ bench: ## ratios against named yardsticks, each measured in the same run
 	$(GO) test -run '^$$' -bench Verify -benchtime 3s ./attestation/verifier
 	$(GO) test -run '^$$' -bench WarmUnwrap -benchtime 50x ./enclave/ingest
 	cd test/duckdb && CGO_ENABLED=1 $(GO) run ./yardstick
+	$(GO) run ./test/relay
+	$(GO) test -run '^$$' -bench Measure$$ -benchtime 5x ./eif
+
+bench-eif: ## measuring an image beside sha384sum, and what it holds for one of 4 GiB
+	$(GO) test -run '^$$' -bench Measure$$ -benchtime 5x ./eif
+	$(GO) test -run '^$$' -bench Measuring4GiB -benchtime 1x ./eif
+
+bench-relay: ## the relay beside socat and a bare loop, the gateway beside write and fsync
+	$(GO) run ./test/relay
 
 oracle: ## compare answers with DuckDB's on random plans (needs a C compiler)
 	cd test/duckdb && CGO_ENABLED=1 $(GO) test ./...
@@ -44,6 +54,12 @@ race: ## run the tests under the race detector (needs a C compiler)
 
 fuzz: ## run every fuzz target for a few seconds each
 	@GO=$(GO) sh test/fuzz.sh "$(FUZZTIME)" "$(FUZZDIR)"
+
+image: ## build the signed enclave image and its reference values into bin/image (IMAGEFLAGS=--help says more)
+	$(GO) run ./image/build $(IMAGEFLAGS)
+
+rebuild-check: ## build the image twice, elsewhere and as another user, and compare every byte (KERNEL=cached: not the kernel)
+	$(GO) run ./image/rebuild --kernel $(KERNEL)
 
 lint: ## golangci-lint and buf, from the tools module
 	$(TOOL) github.com/golangci/golangci-lint/v2/cmd/golangci-lint github.com/bufbuild/buf/cmd/buf

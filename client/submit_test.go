@@ -8,12 +8,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cloisterhq/cloister/client"
 	"github.com/cloisterhq/cloister/enclave/ingest"
 	"github.com/cloisterhq/cloister/internal/bundle"
+	"github.com/cloisterhq/cloister/internal/columns"
 	"github.com/cloisterhq/cloister/internal/envelope"
 	"github.com/cloisterhq/cloister/test/rig"
 )
@@ -386,4 +388,34 @@ func TestBusy(t *testing.T) {
 	}
 	close(leave)
 	check(t, <-done)
+}
+
+// TestBothCodecs: few records and many go in the codec that suits them, and the
+// enclave judges them alike.
+func TestBothCodecs(t *testing.T) {
+	s := newStudy(t, nil)
+	var codec atomic.Int32
+	look := func(raw []byte) error {
+		sealed, err := envelope.Parse(raw)
+		if err == nil {
+			codec.Store(int32(sealed.Header().Codec))
+		}
+		return err
+	}
+	s.accept.Store(&look)
+	counted := 0
+	for _, c := range []struct{ rows, accepted, codec int }{{60, 54, columns.Codec}, {1000, 900, columns.CodecPacked}} {
+		sum, err := s.producer(20*time.Second, nil).Submit(t.Context(), submission(csvOf(c.rows)))
+		check(t, err)
+		counted += c.accepted
+		if got := of(sum); got != (totals{c.rows, c.accepted, c.rows - c.accepted, 0, 0}) || s.counted.Load() != int64(counted) {
+			t.Errorf("%+v, %d counted", got, s.counted.Load())
+		}
+		if got := rejected(t, &sum); !slices.Equal(got, everyTenth(c.rows)) {
+			t.Errorf("rejected %v", got)
+		}
+		if int(codec.Load()) != c.codec {
+			t.Errorf("%d records went in codec %d", c.rows, codec.Load())
+		}
+	}
 }

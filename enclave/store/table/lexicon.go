@@ -120,6 +120,34 @@ func (l *lexicon) integer(v int64) uint32 {
 	return l.fill(at)
 }
 
+// integers writes the codes of integers. It reads many slots, and then what they
+// lead to, before it needs any: so the waits for memory are one.
+func (l *lexicon) integers(values []int64, codes []uint32) {
+	if len(values) > 0 && l.texts.Len() == 0 {
+		l.integer(values[0])
+	}
+	var found [128]uint64
+	for len(values) > 0 {
+		n := min(len(values), len(found))
+		mask := uint64(len(l.slots) - 1)
+		for i, v := range values[:n] {
+			codes[i] = l.slots[mix(l.word, uint64(v))&mask]
+		}
+		for i, code := range codes[:n] {
+			found[i] = binary.LittleEndian.Uint64(l.texts.bytes[8*int(max(code, 1)-1):])
+		}
+		for i, v := range values[:n] {
+			// What stood in a slot is right even when the table grew since.
+			if codes[i] != 0 && found[i] == uint64(v) {
+				codes[i]--
+			} else {
+				codes[i] = l.integer(v)
+			}
+		}
+		values, codes = values[n:], codes[n:]
+	}
+}
+
 // fill puts the newest value into its slot and answers its code.
 func (l *lexicon) fill(at uint64) uint32 {
 	count := l.texts.Len()

@@ -5,20 +5,18 @@ import "math/bits"
 const (
 	// fanIn is how many runs of about a size become one: after n rows each was
 	// written again log n / log fanIn times at most.
-	fanIn = 4
+	fanIn = 8
 	// maxFanIn is how many runs are merged at a time when more are waiting.
 	maxFanIn = 16
 	// foldAt is how many times larger than the others together the largest run
 	// is at least. After n rows each was written again this many times for it,
 	// at most.
-	foldAt = 4
-	// mergeRows is the number of rows that a merge works on at a time.
-	mergeRows = 4 << 10
+	foldAt = 1
 )
 
 // class puts runs of about a size together: fanIn of one make one of a higher
 // class.
-func (r *run) class() int { return (bits.Len(uint(r.rows)) + 1) / 2 }
+func (r *run) class() int { return (bits.Len(uint(r.rows)) + 2) / 3 }
 
 // due answers runs that should become one, nil when there are none: runs of
 // about a size, or all of them when the largest one is less than four times
@@ -139,76 +137,4 @@ func (t *Table) Compact() {
 	defer t.mu.Unlock()
 	t.stop()
 	t.merge() // what came meanwhile
-}
-
-// merger writes the rows of several runs as one.
-type merger struct {
-	builder *builder
-	sorter  *Sorter
-	units   []uint32
-	values  []int64
-	nulls   []bool
-	// The same in the order of the units.
-	sortedUnits  []uint32
-	sortedValues []int64
-	sortedNulls  []bool
-}
-
-// mergeRuns answers the rows of several runs as one.
-func (t *Table) mergeRuns(old []*run) *run {
-	m := &merger{
-		builder: t.newBuilder(Partition{runs: old}.Rows()), sorter: NewSorter(mergeRows),
-		units: make([]uint32, mergeRows), values: make([]int64, mergeRows), nulls: make([]bool, mergeRows),
-		sortedUnits: make([]uint32, mergeRows), sortedValues: make([]int64, mergeRows), sortedNulls: make([]bool, mergeRows),
-	}
-	cursor := Partition{runs: old}.Cursor(mergeRows)
-	for spans := cursor.Next(); spans != nil; spans = cursor.Next() {
-		order := m.addUnits(spans)
-		for field, column := range m.builder.columns {
-			if column != nil {
-				m.addColumn(column, spans, field, order)
-			}
-		}
-	}
-	return m.builder.finish()
-}
-
-// addUnits writes the units of a window and answers their order.
-func (m *merger) addUnits(spans []Span) []uint32 {
-	n := 0
-	for _, s := range spans {
-		s.Units(m.units[n : n+s.Len()])
-		n += s.Len()
-	}
-	order := m.sorter.Sort(m.units[:n], PartitionBits)
-	for i, from := range order {
-		m.sortedUnits[i] = m.units[from] / partitions
-	}
-	m.builder.addUnits(m.sortedUnits[:n])
-	return order
-}
-
-// addColumn writes a column of a window in the order of its units.
-func (m *merger) addColumn(column *packer, spans []Span, field int, order []uint32) {
-	n, nullable := 0, false
-	for _, s := range spans {
-		p := s.Column(field)
-		p.Values(m.values[n : n+s.Len()])
-		for i := range s.Len() {
-			m.nulls[n+i] = p.Nullable() && p.Null(i)
-		}
-		nullable = nullable || p.Nullable()
-		n += s.Len()
-	}
-	for i, from := range order {
-		m.sortedValues[i] = m.values[from]
-	}
-	if !nullable {
-		column.add(m.sortedValues[:n], nil)
-		return
-	}
-	for i, from := range order {
-		m.sortedNulls[i] = m.nulls[from]
-	}
-	column.add(m.sortedValues[:n], m.sortedNulls[:n])
 }

@@ -6,21 +6,28 @@ import "slices"
 type packer struct {
 	vector vector
 	codes  bool // the values are codes, which have no common step
-	values []int64
-	nulls  []bool
-	rows   int
-
-	offsets []uint64 // of a frame on its way into the planes
+	total  int  // rows that will come
+	rows   int  // in frames
+	// The rows of the next frame: as values, or moved into the planes already.
+	values  []int64
+	nulls   []bool
+	offsets []uint64 // room for theirs
+	moved   int
+	frame   frame
+	few     []uint8 // offsets of a few bits, moved
 }
 
 // newPacker makes one for so many values.
 func newPacker(codes bool, rows int) *packer {
 	n := min(rows, frameRows)
-	return &packer{codes: codes, values: make([]int64, 0, n), nulls: make([]bool, 0, n), offsets: make([]uint64, n)}
+	return &packer{codes: codes, total: rows, values: make([]int64, 0, n), nulls: make([]bool, 0, n), offsets: make([]uint64, n)}
 }
 
 // add appends values; nulls is nil when none of them is NULL.
 func (p *packer) add(values []int64, nulls []bool) {
+	if p.moved > 0 {
+		p.unmove()
+	}
 	for len(values) > 0 {
 		n := min(len(values), frameRows-len(p.values))
 		p.values = append(p.values, values[:n]...)
@@ -42,9 +49,11 @@ func (p *packer) finish() vector {
 	if len(p.values) > 0 {
 		p.flush()
 	}
+	if p.moved > 0 {
+		p.close()
+	}
 	v := p.vector
-	v.frames = exact(v.frames)
-	v.planes = planes{exact(v.planes.bits), exact(v.planes.bytes), exact(v.planes.shorts), exact(v.planes.words), exact(v.planes.longs)}
+	v.trim()
 	if v.null != nil {
 		words := make([]uint64, (p.rows+63)/64)
 		copy(words, v.null)
@@ -53,10 +62,20 @@ func (p *packer) finish() vector {
 	return v
 }
 
+// trim puts frames and planes into memory of their own size.
+func (v *vector) trim() {
+	p := &v.planes
+	v.frames = exact(v.frames)
+	v.planes = planes{exact(p.bits), exact(p.bytes), exact(p.shorts), exact(p.words), exact(p.longs)}
+}
+
 // exact answers a list in memory of its own size, nil when it is empty.
 func exact[T any](list []T) []T {
-	if len(list) == 0 {
+	switch {
+	case len(list) == 0:
 		return nil
+	case len(list) == cap(list):
+		return list
 	}
 	return append(make([]T, 0, len(list)), list...)
 }
@@ -65,7 +84,7 @@ func exact[T any](list []T) []T {
 func (p *packer) flush() {
 	span := p.measure()
 	if span.Null {
-		p.mark()
+		p.mark(p.rows, p.nulls)
 	}
 	f, offsets := newFrame(span), p.offsets[:len(p.values)]
 	divide := newDivisor(f.step)
@@ -138,13 +157,13 @@ func stepOf(values []int64, nulls []bool, r Range) uint64 {
 	return step
 }
 
-// mark sets the bits of NULLs at hand.
-func (p *packer) mark() {
-	if short := (p.rows+len(p.nulls)+63)/64 - len(p.vector.null); short > 0 {
+// mark sets the bits of NULLs from a row on.
+func (p *packer) mark(from int, nulls []bool) {
+	if short := (from+len(nulls)+63)/64 - len(p.vector.null); short > 0 {
 		p.vector.null = append(p.vector.null, make([]uint64, short)...)
 	}
-	for i, null := range p.nulls {
-		if row := p.rows + i; null {
+	for i, null := range nulls {
+		if row := from + i; null {
 			p.vector.null[row/64] |= 1 << (row % 64)
 		}
 	}
@@ -153,8 +172,7 @@ func (p *packer) mark() {
 // append appends the offsets of a frame to the planes that they need, and notes
 // where it begins in each.
 func (p *planes) append(f *frame, offsets []uint64) {
-	f.at.bits, f.at.bytes, f.at.shorts = uint32(len(p.bits)), uint32(len(p.bytes)), uint32(len(p.shorts))
-	f.at.words, f.at.longs = uint32(len(p.words)), uint32(len(p.longs))
+	p.begin(f)
 	switch l := layoutOf(f.most); {
 	case l.bits > 0:
 		p.bits = packBits(p.bits, offsets, l.bits)
@@ -176,6 +194,32 @@ func (p *planes) append(f *frame, offsets []uint64) {
 	}
 }
 
+// begin notes where a frame begins in each plane.
+func (p *planes) begin(f *frame) {
+	f.at.bits, f.at.bytes, f.at.shorts = uint32(len(p.bits)), uint32(len(p.bytes)), uint32(len(p.shorts))
+	f.at.words, f.at.longs = uint32(len(p.words)), uint32(len(p.longs))
+}
+
+// reserve makes room for the offsets of so many rows.
+func (p *planes) reserve(l layout, rows int) {
+	if l.bits > 0 {
+		per := int(64 / l.bits)
+		p.bits = make([]uint64, 0, (rows+per-1)/per)
+	}
+	if l.longs {
+		p.longs = make([]uint64, 0, rows)
+	}
+	if l.words {
+		p.words = make([]uint32, 0, rows)
+	}
+	if l.shorts {
+		p.shorts = make([]uint16, 0, rows)
+	}
+	if l.bytes {
+		p.bytes = make([]uint8, 0, rows)
+	}
+}
+
 // packPlane appends the bits of offsets that an element holds, from a bit on.
 func packPlane[P uint8 | uint16 | uint32 | uint64](plane []P, offsets []uint64, shift uint) []P {
 	from := len(plane)
@@ -187,11 +231,11 @@ func packPlane[P uint8 | uint16 | uint32 | uint64](plane []P, offsets []uint64, 
 	return plane
 }
 
-func packBits(words, offsets []uint64, width uint) []uint64 {
+func packBits[O uint8 | uint64](words []uint64, offsets []O, width uint) []uint64 {
 	var word uint64
 	for i, offset := range offsets {
 		bit := uint(i) * width % 64
-		if word |= offset << bit; bit == 64-width || i == len(offsets)-1 {
+		if word |= uint64(offset) << bit; bit == 64-width || i == len(offsets)-1 {
 			words = append(words, word)
 			word = 0
 		}

@@ -92,20 +92,26 @@ func (t *Table) newBuilder(rows int) *builder {
 
 // addUnits appends the units of rows, whose columns must follow.
 func (b *builder) addUnits(units []uint32) {
-	b.offsets = b.offsets[:0]
-	r := b.run
-	for _, u := range units {
-		if r.rows%64 == 0 {
-			r.starts = append(r.starts, 0)
-		}
-		if int(u) != b.last {
-			b.last = int(u)
-			r.starts[r.rows/64] |= 1 << (r.rows % 64)
-			b.offsets = append(b.offsets, int64(u)-int64(b.count))
-			b.count++
-		}
-		r.rows++
+	r, n := b.run, 0
+	b.offsets = resize(b.offsets, len(units))
+	for short := (r.rows+len(units)+63)/64 - len(r.starts); short > 0; short-- {
+		r.starts = append(r.starts, 0)
 	}
+	last := b.last
+	for i, u := range units {
+		// Without a branch: whether a unit is new is a toss of a coin.
+		fresh := 0
+		if int(u) != last {
+			fresh = 1
+		}
+		row := r.rows + i
+		r.starts[row/64] |= uint64(fresh) << (row % 64)
+		b.offsets[n] = int64(u) - int64(b.count+n)
+		n += fresh
+		last = int(u)
+	}
+	b.last, b.count, b.offsets = last, b.count+n, b.offsets[:n]
+	r.rows += len(units)
 	b.units.add(b.offsets, nil)
 }
 

@@ -64,6 +64,7 @@ type Table struct {
 	appending sync.Mutex
 	units     *lexicon
 	texts     []*lexicon // by field, nil for what isn't text
+	batches   sync.Pool  // of *batch
 
 	// mu is held for an instant and guards what follows.
 	mu      sync.Mutex
@@ -128,7 +129,7 @@ func (t *Table) Append(rows int, columns []Values) error {
 		return ErrMemory
 	}
 	before := t.dictionaries()
-	runs := t.build(t.encode(rows, columns))
+	runs := t.build(rows, columns)
 	held := t.dictionaries() - before
 	for _, r := range runs {
 		if r != nil {

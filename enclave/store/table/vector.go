@@ -57,7 +57,9 @@ type grid struct {
 	layout layout
 }
 
-func (f *frame) grid() grid { return grid{f.base, f.step, layoutOf(f.most)} }
+func (f *frame) grid() grid { return grid{f.base, f.step, f.layout()} }
+
+func (f *frame) layout() layout { return layoutOf(f.most) }
 
 // planes hold the offsets of rows, one element a row in each plane that the
 // largest offset needs: three bytes are a short and a byte. Offsets of one, two

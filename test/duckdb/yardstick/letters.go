@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cloisterhq/cloister/enclave/store/table"
 	"github.com/cloisterhq/cloister/internal/bundle"
@@ -66,9 +67,33 @@ func newLetters(rows, size, count int) (*letters, error) {
 		if err != nil {
 			return nil, err
 		}
-		l.sealed, l.batches, l.bytes = append(l.sealed, raw), append(l.batches, batch), l.bytes+len(raw)
+		l.sealed, l.batches, l.bytes = append(l.sealed, raw), append(l.batches, coded(batch)), l.bytes+len(raw)
 	}
 	return l, nil
+}
+
+// coded answers a batch without a string for each row, which a collector would
+// look at all the time.
+func coded(batch []table.Values) []table.Values {
+	all := slices.Clone(batch)
+	for i, v := range all {
+		if v.Texts == nil {
+			continue
+		}
+		places := map[string]uint16{}
+		all[i].Codes = make([]uint16, len(v.Texts))
+		all[i].Texts = nil
+		for row, text := range v.Texts {
+			at, ok := places[text]
+			if !ok {
+				at = uint16(len(places))
+				places[text] = at
+				all[i].Texts = append(all[i].Texts, text)
+			}
+			all[i].Codes[row] = at
+		}
+	}
+	return all
 }
 
 func (l *letters) key() secret.Bytes { return secret.New(append([]byte(nil), l.dek[:]...)) }
