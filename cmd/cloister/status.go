@@ -179,11 +179,14 @@ func (h *health) clock(k *client.Clock) {
 		return
 	}
 	h.Clock.Offset = new(k.Offset.Milliseconds())
-	direction := "ahead"
-	if *k.Offset < 0 {
-		direction = "behind"
+	said := "agreed"
+	switch {
+	case *k.Offset > 0:
+		said = fmt.Sprintf("was %v ahead", *k.Offset)
+	case *k.Offset < 0:
+		said = fmt.Sprintf("was %v behind", k.Offset.Abs())
 	}
-	h.add("clock", state, "%s; signed time was %v %s when compared %v ago", source, k.Offset.Abs(), direction, k.Age)
+	h.add("clock", state, "%s; signed time %s when compared %v ago", source, said, k.Age)
 }
 
 // evidence verifies the enclave and answers it, nil when it wasn't accepted.

@@ -114,7 +114,7 @@ func TestStatusClock(t *testing.T) {
 			"behind", &cloisterv1.Clock{Source: "tsc", OffsetMs: new(int64(-1500))},
 			"clock ok tsc; signed time was 1.5s behind when compared 0s ago", `{"source":"tsc","offset_ms":-1500,"age_s":0}`,
 		},
-		{"the same", &cloisterv1.Clock{Source: "tsc", OffsetMs: new(int64(0))}, "clock ok tsc; signed time was 0s ahead when compared 0s ago", `{"source":"tsc","offset_ms":0,"age_s":0}`},
+		{"the same", &cloisterv1.Clock{Source: "tsc", OffsetMs: new(int64(0))}, "clock ok tsc; signed time agreed when compared 0s ago", `{"source":"tsc","offset_ms":0,"age_s":0}`},
 		{
 			"a hostile name", &cloisterv1.Clock{Source: "\x1b[2J\nready"},
 			`clock ok "\x1b[2J\nready; set to signed time 0s ago"`, `{"source":"\u001b[2J\nready","age_s":0}`,

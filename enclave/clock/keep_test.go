@@ -3,6 +3,7 @@ package clock_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -36,6 +37,13 @@ func (a *asked) name() (string, error) {
 	return a.source, a.broken
 }
 
+// questions answers when the module and the source were asked.
+func (a *asked) questions() (at, names []time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.at), slices.Clone(a.names)
+}
+
 // kept is a clock that is kept, with its module.
 func kept(t *testing.T, a *asked) (c *clock.Clock, ended chan error, stop func()) {
 	t.Helper()
@@ -66,7 +74,8 @@ func TestKeepsTheSchedule(t *testing.T) {
 			t.Errorf("told to stop: %v", err)
 		}
 		want := []time.Duration{0, time.Minute, 5 * time.Minute, 65 * time.Minute, 125 * time.Minute, 185 * time.Minute}
-		for i, list := range [][]time.Duration{a.at, a.names} {
+		at, names := a.questions()
+		for i, list := range [][]time.Duration{at, names} {
 			// The source is also asked when the next pause begins.
 			seen := map[time.Duration]bool{}
 			for _, at := range list {
@@ -142,7 +151,7 @@ func TestKeepStopsWithItsSource(t *testing.T) {
 				if err := <-ended; !errors.Is(err, broken) {
 					t.Errorf("%v, want the source's error", err)
 				}
-				if len(a.at) != compared {
+				if at, _ := a.questions(); len(at) != compared {
 					t.Error("compared with another source")
 				}
 			})
@@ -160,8 +169,9 @@ func TestKeepAsksAgain(t *testing.T) {
 			c, ended, stop := kept(t, a)
 			a.set(func(m *module) { m.err = busy })
 			time.Sleep(30*time.Minute + time.Second)
-			if s := c.Status(); s.Compared || s.Age != 30*time.Minute+time.Second || len(a.at) != 31 {
-				t.Errorf("%+v after %d questions", s, len(a.at))
+			at, _ := a.questions()
+			if s := c.Status(); s.Compared || s.Age != 30*time.Minute+time.Second || len(at) != 31 {
+				t.Errorf("%+v after %d questions", s, len(at))
 			}
 			a.set(func(m *module) { m.err = nil; m.offset = -time.Second })
 			time.Sleep(time.Minute)
