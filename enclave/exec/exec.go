@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/cloisterhq/cloister/enclave/protect"
 	"github.com/cloisterhq/cloister/enclave/sql"
@@ -46,27 +47,37 @@ type Limits struct {
 	Memory int64
 }
 
+// More is what is done beyond a plan. The zero value is nothing.
+type More struct {
+	// Bounds bound what one unit adds; nil for none.
+	Bounds *Bounds
+	// Sketches are the distributions that are counted in each group, beside the
+	// plan's aggregates.
+	Sketches []Sketch
+	// Lookups put labels in the place of keys.
+	Lookups []*Lookup
+}
+
 // Aggregate counts the groups of a granted plan in a snapshot of its dataset.
 // Errors: ErrPlan, ErrLimit, and that of ctx.
 func Aggregate(ctx context.Context, grant *protect.Grant, snap *table.Snapshot, limits Limits) (*Groups, error) {
-	return aggregate(ctx, grant, nil, snap, limits)
+	return AggregateWith(ctx, grant, More{}, snap, limits)
 }
 
 // AggregateBounded is Aggregate when no unit adds more than the bounds allow.
 func AggregateBounded(ctx context.Context, grant *protect.Grant, bounds Bounds, snap *table.Snapshot, limits Limits) (*Groups, error) {
-	if grant.Plan() == nil || !bounds.fit(grant.Plan()) {
-		return nil, ErrPlan
-	}
-	return aggregate(ctx, grant, &bounds, snap, limits)
+	return AggregateWith(ctx, grant, More{Bounds: &bounds}, snap, limits)
 }
 
-func aggregate(ctx context.Context, grant *protect.Grant, bounds *Bounds, snap *table.Snapshot, limits Limits) (*Groups, error) {
+// AggregateWith is Aggregate with more.
+func AggregateWith(ctx context.Context, grant *protect.Grant, more More, snap *table.Snapshot, limits Limits) (*Groups, error) {
 	plan := grant.Plan()
-	if plan == nil || snap == nil || !runnable(plan, snap.Contract()) {
+	if plan == nil || snap == nil || !runnable(plan, snap.Contract()) || !more.fit(plan) {
 		return nil, ErrPlan
 	}
+	defer snap.Read()()
 	r := &run{plan: plan, snap: snap, memory: newBudget(limits.Memory)}
-	if err := r.prepare(ctx, bounds); err != nil {
+	if err := r.prepare(ctx, more); err != nil {
 		return nil, err
 	}
 	t, err := r.scan(ctx)
@@ -74,6 +85,24 @@ func aggregate(ctx context.Context, grant *protect.Grant, bounds *Bounds, snap *
 		return nil, err
 	}
 	return r.finish(t, int64(grant.Floor()), limits.Rows)
+}
+
+// fit says whether all of it can be done with a plan.
+func (m *More) fit(p *sql.Plan) bool {
+	if m.Bounds != nil && !m.Bounds.fit(p) {
+		return false
+	}
+	for _, s := range m.Sketches {
+		if !s.fit(p.Contract()) {
+			return false
+		}
+	}
+	for i, l := range m.Lookups {
+		if l == nil || !l.fit(p) || slices.ContainsFunc(m.Lookups[:i], func(other *Lookup) bool { return other.field == l.field }) {
+			return false
+		}
+	}
+	return true
 }
 
 func ended(ctx context.Context) error {

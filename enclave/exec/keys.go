@@ -36,16 +36,21 @@ type digit struct {
 	size   uint64 // how many values it has; 0 for 2^64
 	low    int64  // the value of 0
 	step   uint64
+	labels *labels // stand in the place of values; nil for none
 	// null says that the largest one is for NULL, only that the others are one
 	// for all values.
 	null, only bool
 }
 
-func newKeys(snap *table.Snapshot, fields []int) *keys {
+func newKeys(snap *table.Snapshot, fields []int, lookups map[int]*labels) *keys {
 	k := &keys{snap: snap, fields: fields}
 	used := uint64(0) // of the last word
 	for _, field := range fields {
-		for _, d := range digitsOf(field, snap.Range(field)) {
+		digits := digitsOf(field, snap.Range(field))
+		if l := lookups[field]; l != nil {
+			digits = []digit{{field: field, size: max(1, uint64(len(l.texts))), step: 1, labels: l}}
+		}
+		for _, d := range digits {
 			high, product := bits.Mul64(used, d.size)
 			if used == 0 || d.size == 0 || high > 0 {
 				k.words++
@@ -137,6 +142,9 @@ func (k *keys) value(key int, words []uint64) contract.Value {
 		}
 		if d.null && n == d.size-1 {
 			return contract.Value{Null: true}
+		}
+		if d.labels != nil {
+			return d.labels.value(n)
 		}
 		if !d.only {
 			v.Int = d.low + int64(n*d.step)

@@ -27,6 +27,9 @@ type people struct {
 	rest []uint32
 	kept []uint32 // entries that count
 	best []uint64 // the smallest ranks of a unit
+
+	sketches []personalSketch
+	gathered func(p *people, whole int) error // see run
 }
 
 // owner is a unit in a group.
@@ -47,13 +50,26 @@ type personal struct {
 	wideSums []protect.Sum
 }
 
-func (r *run) newPeople(t *totals) (*people, error) {
+func (r *run) newPeople(t *totals, ended func() error) (*people, error) {
 	p := &people{
-		bounds: r.bounds, memory: r.memory, snap: r.snap, totals: t, chooser: newChooser(r.bounds),
+		bounds: r.bounds, memory: r.memory, snap: r.snap, totals: t, gathered: r.gathered,
 		columns: make([]personal, len(t.columns)), best: make([]uint64, maxGroups),
 	}
 	for i := range t.columns {
-		p.columns[i] = personal{totals: &t.columns[i], bound: r.bounds.Sums[t.columns[i].field]}
+		p.columns[i] = personal{totals: &t.columns[i]}
+		if r.bounds != nil {
+			p.columns[i].bound = r.bounds.Sums[t.columns[i].field]
+		}
+	}
+	if r.bounds != nil {
+		p.chooser = newChooser(r.bounds)
+	}
+	for i := range t.sketches {
+		s, err := newPersonalSketch(r.memory, &t.sketches[i], ended)
+		if err != nil {
+			return nil, err
+		}
+		p.sketches = append(p.sketches, s)
 	}
 	var err error
 	if p.of, err = allocate[uint32](r.memory, stride); err != nil {
@@ -132,12 +148,17 @@ func (p *people) take(w *worker, n int) error {
 			}
 		}
 	}
+	for i := range p.sketches {
+		s := &p.sketches[i]
+		if err := s.add(of, w.values[:n], w.readSketched(s.totals)); err != nil {
+			return err
+		}
+	}
 	whole := p.entries
 	for whole > 0 && p.whose[whole-1].unit == p.whose[p.entries-1].unit {
 		whole--
 	}
-	p.flush(whole)
-	return nil
+	return p.flush(whole)
 }
 
 // assign finds the entry of each row of a window, or makes it.
@@ -190,22 +211,20 @@ func (c *personal) add(entries []uint32, values []int64) {
 }
 
 // close counts the units that are left, after a partition.
-func (p *people) close() { p.flush(p.entries) }
+func (p *people) close() error { return p.flush(p.entries) }
 
 // flush counts the first entries, which are all of their units', and moves the
 // others to the front.
-func (p *people) flush(whole int) {
+func (p *people) flush(whole int) error {
 	if whole == 0 {
-		return
+		return nil
 	}
-	kept := p.choose(whole)
-	for _, entry := range kept {
-		t := &p.totals.tallies[p.whose[entry].group]
-		t.rows += min(p.rows[entry], p.bounds.MaxCount)
-		t.units++
+	count := p.count
+	if p.gathered != nil {
+		count = func(whole int) error { return p.gathered(p, whole) }
 	}
-	for i := range p.columns {
-		p.columns[i].flush(p.whose, kept, p.bounds.MaxCount)
+	if err := count(whole); err != nil {
+		return err
 	}
 	left := p.entries - whole
 	copy(p.whose, p.whose[whole:p.entries])
@@ -220,6 +239,26 @@ func (p *people) flush(whole int) {
 		p.places[o.group].entry = uint32(entry)
 	}
 	p.entries = left
+	return nil
+}
+
+// count adds those of the first entries that count to the totals.
+func (p *people) count(whole int) error {
+	kept := p.choose(whole)
+	for _, entry := range kept {
+		t := &p.totals.tallies[p.whose[entry].group]
+		t.rows += min(p.rows[entry], p.bounds.MaxCount)
+		t.units++
+	}
+	for i := range p.columns {
+		p.columns[i].flush(p.whose, kept, p.bounds.MaxCount)
+	}
+	for i := range p.sketches {
+		if err := p.sketches[i].flush(p.whose, kept, whole, p.bounds.MaxCount); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // move puts the elements from a place to the end to the front, and zero behind

@@ -26,6 +26,11 @@ type run struct {
 	keys    *keys
 	columns []column // by field that an aggregate reads
 	bounds  *Bounds  // nil for none
+	// sketches are the distributions that are counted.
+	sketches []sketch
+	// gathered takes what units have in groups, in place of the totals; nil
+	// leaves it to them.
+	gathered func(p *people, whole int) error
 }
 
 // column is a field that an aggregate reads.
@@ -39,8 +44,8 @@ type column struct {
 }
 
 // prepare makes everything whose size depends on the plan and the dictionaries.
-func (r *run) prepare(ctx context.Context, bounds *Bounds) error {
-	r.bounds = bounds
+func (r *run) prepare(ctx context.Context, more More) error {
+	r.bounds = more.Bounds
 	for _, c := range r.plan.Conditions() {
 		f, err := newFilter(ctx, r.memory, c, r.snap)
 		if err != nil {
@@ -48,22 +53,42 @@ func (r *run) prepare(ctx context.Context, bounds *Bounds) error {
 		}
 		r.filters = append(r.filters, f)
 	}
-	r.keys = newKeys(r.snap, r.plan.Keys())
+	labels := map[int]*labels{}
+	for _, l := range more.Lookups {
+		found, f, err := l.resolve(ctx, r.memory, r.snap)
+		if err != nil {
+			return err
+		}
+		labels[l.field] = found
+		if f != nil {
+			r.filters = append(r.filters, f)
+		}
+	}
+	r.keys = newKeys(r.snap, r.plan.Keys(), labels)
 	for _, a := range r.plan.Aggregates() {
 		if a.Func != sql.CountRows && a.Func != sql.CountUnits {
 			r.read(a)
 		}
 	}
+	for _, s := range more.Sketches {
+		r.sketches = append(r.sketches, s.prepared(r.snap.Contract(), r.needed(s.Field)))
+	}
 	return nil
+}
+
+// needed answers the column of a field, which it makes when there is none.
+func (r *run) needed(field int) int {
+	i := r.column(field)
+	if i < 0 {
+		i = len(r.columns)
+		r.columns = append(r.columns, column{field: field, null: r.snap.Range(field).Null})
+	}
+	return i
 }
 
 // read makes a column for an aggregate's argument, once for each field.
 func (r *run) read(a sql.Aggregate) {
-	i := r.column(a.Field)
-	if i < 0 {
-		i = len(r.columns)
-		r.columns = append(r.columns, column{field: a.Field, null: r.snap.Range(a.Field).Null})
-	}
+	i := r.needed(a.Field)
 	if a.Func == sql.CountValues {
 		return
 	}

@@ -51,6 +51,8 @@ type totals struct {
 	numbers *numbering // nil when each possible group has its place
 	tallies []tally    // by group
 	columns []columnTotals
+	// sketches are the distributions of each group.
+	sketches []sketchTotals
 }
 
 // columnTotals is what was counted of a column in each group.
@@ -65,6 +67,9 @@ func (r *run) newTotals(ended func() error) (*totals, error) {
 	t := &totals{memory: r.memory, keys: r.keys, columns: make([]columnTotals, len(r.columns))}
 	for i, c := range r.columns {
 		t.columns[i].column = c
+	}
+	for _, s := range r.sketches {
+		t.sketches = append(t.sketches, sketchTotals{sketch: s})
 	}
 	if r.keys.places > 0 {
 		return t, t.reach(r.keys.places)
@@ -94,6 +99,12 @@ func (t *totals) reach(groups int) error {
 			err = reach(t.memory, &c.sums, groups)
 		}
 		if err != nil {
+			return err
+		}
+	}
+	for i := range t.sketches {
+		s := &t.sketches[i]
+		if err := reach(t.memory, &s.counts, groups*s.buckets); err != nil {
 			return err
 		}
 	}
@@ -175,6 +186,9 @@ func (t *totals) join(ctx context.Context, other *totals) error {
 		t.tallies[to].join(other.tallies[from])
 		for i := range t.columns {
 			t.columns[i].join(int(to), &other.columns[i], from)
+		}
+		for i := range t.sketches {
+			t.sketches[i].join(int(to), &other.sketches[i], from)
 		}
 	}
 	return nil

@@ -60,8 +60,8 @@ func (r *run) newWorker(ended func() error) (*worker, error) {
 	if w.totals, err = r.newTotals(ended); err != nil {
 		return nil, err
 	}
-	if r.bounds != nil {
-		w.people, err = r.newPeople(w.totals)
+	if r.bounds != nil || r.gathered != nil {
+		w.people, err = r.newPeople(w.totals, ended)
 	}
 	return w, err
 }
@@ -78,7 +78,7 @@ func (w *worker) scan(ctx context.Context, failed *atomic.Bool, p table.Partitio
 		}
 	}
 	if w.people != nil {
-		w.people.close()
+		return w.people.close()
 	}
 	return nil
 }
@@ -108,6 +108,10 @@ func (w *worker) take(spans []table.Span) error {
 			w.readValid(c.column)
 			w.order.countValid(c.tallies, w.valid, &w.room)
 		}
+	}
+	for i := range w.totals.sketches {
+		s := &w.totals.sketches[i]
+		s.add(w.groups[:n], w.values[:n], w.readSketched(s))
 	}
 	return nil
 }
@@ -161,7 +165,7 @@ func (w *worker) readGroups(n int) error {
 	if keys.places > 0 {
 		clear(w.groups[:n])
 		for i := range keys.digits {
-			w.each(func(p *part, from, to int) { number(&keys.digits[i], p, w.groups[from:to]) })
+			w.each(func(p *part, from, to int) { numberKey(&keys.digits[i], p, w.groups[from:to], w.values[from:to]) })
 		}
 		return nil
 	}
@@ -170,7 +174,7 @@ func (w *worker) readGroups(n int) error {
 	}
 	for i := range keys.digits {
 		d := &keys.digits[i]
-		w.each(func(p *part, from, to int) { number(d, p, w.words[d.word][from:to]) })
+		w.each(func(p *part, from, to int) { numberKey(d, p, w.words[d.word][from:to], w.values[from:to]) })
 	}
 	return w.totals.number(w.words, w.tuple, w.groups[:n])
 }
@@ -190,6 +194,18 @@ func (w *worker) readValues(c column) {
 			}
 		}
 	})
+}
+
+// readSketched reads the values of a distribution's column, and answers which of
+// them there are; nil for all.
+func (w *worker) readSketched(s *sketchTotals) []bool {
+	c := w.run.columns[s.column]
+	w.readValues(c)
+	if !c.null {
+		return nil
+	}
+	w.readValid(c)
+	return w.valid
 }
 
 // readValid reads which rows of a column aren't NULL.
