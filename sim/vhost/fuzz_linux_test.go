@@ -88,7 +88,7 @@ func FuzzSession(f *testing.F) {
 				b = b[4+n:]
 			}
 		}()
-		err = vhost.ServeConn(context.Background(), far, newMirror(1, 1, 2, 3), slog.New(slog.NewTextHandler(io.Discard, nil)))
+		err = vhost.ServeConn(context.Background(), far, newMirror(1, 1, 2, 3), slog.New(slog.DiscardHandler))
 		for rest := <-answers; len(rest) > 0; {
 			if len(rest) < 12 || binary.LittleEndian.Uint32(rest[4:]) != 5 {
 				t.Fatalf("an answer begins %x, after %v", rest[:min(len(rest), 12)], err)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -358,7 +357,7 @@ func TestServeRefusesImpossibleDevices(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := vhost.Serve(t.Context(), l, d, slog.New(slog.NewTextHandler(io.Discard, nil))); err == nil {
+		if err := vhost.Serve(t.Context(), l, d, slog.New(slog.DiscardHandler)); err == nil {
 			t.Errorf("%s: served", name)
 		}
 		if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
@@ -374,7 +373,7 @@ func TestServeAnswersAcceptErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Close()
-	if err := vhost.Serve(t.Context(), l, newMirror(1), slog.New(slog.NewTextHandler(io.Discard, nil))); !errors.Is(err, net.ErrClosed) {
+	if err := vhost.Serve(t.Context(), l, newMirror(1), slog.New(slog.DiscardHandler)); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("%v, want net.ErrClosed", err)
 	}
 }

@@ -3,7 +3,6 @@ package vhost_test
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -99,7 +98,7 @@ func serve(t testing.TB, d vhost.Device) (path string) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- vhost.Serve(ctx, l, d, slog.New(slog.NewTextHandler(io.Discard, nil))) }()
+	go func() { done <- vhost.Serve(ctx, l, d, slog.New(slog.DiscardHandler)) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -168,7 +168,7 @@ func TestHostileBuffers(t *testing.T) {
 		g.tx.Offer(head)
 	}
 	g.tx.Kick()
-	for g.device(w).Malformed < before+2 {
+	for w.device.Counts().Malformed < before+2 {
 		if _, _, err := g.tx.Next(background(t)); err != nil {
 			t.Fatal(err)
 		}
@@ -182,9 +182,6 @@ func TestHostileBuffers(t *testing.T) {
 		t.Errorf("%+v came", p)
 	}
 }
-
-// device answers the counters.
-func (g *guest) device(w *world) vsockdev.Counts { return w.device.Counts() }
 
 // TestSmallBuffers gives only buffers that a packet doesn't fit into, and then
 // good ones.
@@ -257,11 +254,7 @@ func TestFlood(t *testing.T) {
 	}
 	g.send(flood...)
 	// 64 buffers, two packets on their way to the test, 4096 resets.
-	for w.device.Counts().Dropped == 0 {
-		if err := background(t).Err(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	w.until(t, func(c vsockdev.Counts) bool { return c.Dropped > 0 })
 	g.send(sentinel())
 	answers := 0
 	for {
@@ -312,11 +305,7 @@ func TestTooManyConnections(t *testing.T) {
 	}
 	// A place that is given back is one.
 	g.send(stranger(reset, func(p *packet) { p.sourcePort = 10000 }))
-	for w.device.Counts().Connections == limit {
-		if err := background(t).Err(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	w.until(t, func(c vsockdev.Counts) bool { return c.Connections < limit })
 	g.send(stranger(request))
 	if p := <-inbox; p.op != response {
 		t.Errorf("%+v", p)

@@ -2,6 +2,8 @@ package vsockdev
 
 import (
 	"container/list"
+	"errors"
+	"io"
 	"net"
 	"sync"
 	"syscall"
@@ -125,6 +127,43 @@ func (t *table) reset(k key) {
 	}
 	t.resets = append(t.resets, k)
 	t.wake()
+}
+
+// offered takes bytes of the host's for the guest, which has got all before
+// them. An err is the end of what the host sends, and unless it is io.EOF, of
+// what it takes too. A host that waits for room learns only when it gets some
+// that the guest takes no more, so its bytes are taken even then.
+func (t *table) offered(c *conn, b []byte, err error) {
+	if err != nil && !errors.Is(err, io.EOF) {
+		t.deafen(c)
+	}
+	if !c.guestDeaf {
+		c.out, c.hostDone = b, err != nil
+	}
+	t.enlist(c)
+	t.settle(c)
+}
+
+// delivered counts n bytes that the host took, 0 without an error for their
+// end.
+func (t *table) delivered(c *conn, n int, err error) {
+	c.drained(n)
+	switch {
+	case err != nil:
+		t.deafen(c)
+	case n == 0:
+		c.flushed = true
+	}
+	t.enlist(c)
+	t.settle(c)
+}
+
+// deafen is a host that takes no more.
+func (t *table) deafen(c *conn) {
+	c.hostDeaf = true
+	c.drained(len(c.in))
+	c.in = nil
+	c.moved.Broadcast()
 }
 
 // settle ends a connection that is over in both directions.

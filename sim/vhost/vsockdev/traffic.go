@@ -3,7 +3,6 @@ package vsockdev
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"sync"
 	"syscall"
@@ -260,16 +259,7 @@ func (t *traffic) offer(c *conn, b []byte, err error) bool {
 	if c.state == over {
 		return false
 	}
-	if err != nil && !errors.Is(err, io.EOF) {
-		t.deafen(c)
-	}
-	// A host that waits for room learns only when it gets some that there is
-	// nobody, so its bytes are taken even then.
-	if !c.guestDeaf {
-		c.out, c.hostDone = b, err != nil
-	}
-	t.table.enlist(c)
-	t.table.settle(c)
+	t.table.offered(c, b, err)
 	return err == nil
 }
 
@@ -295,7 +285,9 @@ func (t *traffic) write(c *conn) {
 			}
 			rest = rest[n:]
 		}
-		spare = b[:0]
+		if spare = b[:0]; cap(b) > 2*piece { // one burst is no reason to keep a large buffer
+			spare = nil
+		}
 	}
 }
 
@@ -323,22 +315,6 @@ func (t *traffic) delivered(c *conn, n int, err error) bool {
 	if c.state == over {
 		return false
 	}
-	c.drained(n)
-	switch {
-	case err != nil:
-		t.deafen(c)
-	case n == 0:
-		c.flushed = true
-	}
-	t.table.enlist(c)
-	t.table.settle(c)
+	t.table.delivered(c, n, err)
 	return err == nil
-}
-
-// deafen is a host that takes no more. The lock is held.
-func (t *traffic) deafen(c *conn) {
-	c.hostDeaf = true
-	c.drained(len(c.in))
-	c.in = nil
-	c.moved.Broadcast()
 }

@@ -40,7 +40,7 @@ func newWorld(t testing.TB) *world {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- vhost.Serve(ctx, l, w.device, slog.New(slog.NewTextHandler(io.Discard, nil))) }()
+	go func() { done <- vhost.Serve(ctx, l, w.device, slog.New(slog.DiscardHandler)) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -126,7 +126,13 @@ func through(c io.ReadWriter, seed uint64, b []byte) error {
 // settled waits until the device holds no connection.
 func (w *world) settled(t testing.TB) {
 	t.Helper()
-	for ctx := background(t); w.device.Counts().Connections > 0; time.Sleep(time.Millisecond) {
+	w.until(t, func(c vsockdev.Counts) bool { return c.Connections == 0 })
+}
+
+// until waits for counters.
+func (w *world) until(t testing.TB, done func(vsockdev.Counts) bool) {
+	t.Helper()
+	for ctx := background(t); !done(w.device.Counts()); time.Sleep(time.Millisecond) {
 		if ctx.Err() != nil {
 			t.Fatalf("still %+v", w.device.Counts())
 		}
