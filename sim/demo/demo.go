@@ -127,7 +127,10 @@ func (d *demo) enclave() string {
 func (d *demo) start(ctx context.Context, o stack.Options, want string) (*stack.Status, error) {
 	o.State, o.Out = d.layout.Dir(), io.Discard
 	if d.Image != "" {
-		o.Machine, o.Out = &stack.Machine{Image: d.Image, QEMU: d.QEMU}, d.Out
+		o.Machine = &stack.Machine{Image: d.Image, QEMU: d.QEMU}
+		if o.Config != "" {
+			o.Out = d.Out // the first start may fetch a QEMU, which takes a while
+		}
 	}
 	s, err := stack.Up(ctx, o)
 	if err != nil {

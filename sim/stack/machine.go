@@ -68,8 +68,13 @@ func (f *facts) machine(o *Machine) error {
 	return nil
 }
 
-// prepare finds or fetches QEMU.
+// prepare refuses a bad image, and finds or fetches QEMU.
 func (m *Machine) prepare(ctx context.Context, out io.Writer) error {
+	image, err := vm.Open(ctx, m.Image)
+	if err != nil {
+		return err
+	}
+	image.Close()
 	if m.QEMU != "" {
 		if _, err := qemu.Open(ctx, m.QEMU); !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -149,8 +154,8 @@ func (l Layout) runMachine(ctx context.Context, f *facts) error {
 // machineDir is the virtual machine's run directory.
 func (l Layout) machineDir() string { return filepath.Join(l.dir, "run", "machine") }
 
-// qemu answers the process id of the QEMU that runs now, or 0.
-func (l Layout) qemu() int {
+// QEMU answers the process id of the QEMU that runs now, or 0.
+func (l Layout) QEMU() int {
 	b, err := os.ReadFile(filepath.Join(l.machineDir(), vm.PIDFile))
 	if err != nil {
 		return 0

@@ -196,7 +196,7 @@ func Inspect(ctx context.Context, l Layout) (*Status, error) {
 		s.Processes[role] = l.PID(role)
 	}
 	if f.Machine != nil {
-		s.Image, s.Processes[QEMU] = f.Machine.Image, l.qemu()
+		s.Image, s.Processes[QEMU] = f.Machine.Image, l.QEMU()
 	}
 	conn, err := grpc.NewClient("passthrough:///"+f.Gateway, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy())
 	if err != nil {

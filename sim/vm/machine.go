@@ -183,7 +183,7 @@ func (m *machine) interpret(ctx context.Context) error {
 		return fmt.Errorf("vm: start QEMU: %w", err)
 	}
 	pid := cmd.Process.Pid
-	m.Log.Info("vm: started", slog.Int("qemu", pid), slog.String("version", m.QEMU.Version()))
+	m.Log.Info(Started, slog.Int("qemu", pid), slog.String("version", m.QEMU.Version()))
 	if err := os.WriteFile(filepath.Join(m.Dir, PIDFile), []byte(strconv.Itoa(pid)+"\n"), 0o600); err != nil {
 		m.Log.Warn("vm: the process id can't be written", slog.String("error", err.Error()))
 	}
@@ -204,6 +204,9 @@ func (m *machine) interpret(ctx context.Context) error {
 	}
 	return fmt.Errorf("%w: %s", ErrEnded, how)
 }
+
+// Started is what the log says when QEMU was started, with its process id.
+const Started = "vm: started"
 
 // PIDFile is the file in a machine's run directory with the process id of its
 // QEMU.
