@@ -320,6 +320,35 @@ func TestExec(t *testing.T) {
 	}
 }
 
+// log keeps what is written and tells when something first was.
+type log struct {
+	bytes.Buffer
+	began chan struct{}
+}
+
+func (l *log) Write(b []byte) (int, error) {
+	if l.Len() == 0 {
+		close(l.began)
+	}
+	return l.Buffer.Write(b)
+}
+
+// TestExecStops: what a stopped command started is told to end too.
+func TestExecStops(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	out := &log{began: make(chan struct{})}
+	const script = "(trap 'echo ended; exit' TERM; echo began; while :; do sleep 0.05; done) & wait"
+	done := make(chan error)
+	go func() {
+		done <- kernel.Exec(ctx, kernel.Command{Dir: t.TempDir(), Env: os.Environ(), Args: []string{"/bin/sh", "-c", script}, Log: out})
+	}()
+	<-out.began
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) || !strings.HasSuffix(out.String(), "ended\n") {
+		t.Errorf("stopped: %v, and it printed %q", err, out.String())
+	}
+}
+
 // FuzzOptions: what is read can be written in the one way and read again.
 func FuzzOptions(f *testing.F) {
 	f.Add(kernel.Config())

@@ -17,8 +17,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
+	"time"
 
 	"github.com/cloisterhq/cloister/image"
 	"github.com/cloisterhq/cloister/image/kernel"
@@ -50,23 +50,39 @@ type build struct {
 func (b build) out() string   { return filepath.Join(b.dir, "out") }
 func (b build) cache() string { return filepath.Join(b.dir, "cache") }
 
-func run(ctx context.Context, args []string, stdout io.Writer) error {
+// options are what the command is told.
+type options struct{ kernel, cache, source string }
+
+func parse(args []string) (*options, error) {
+	o := new(options)
 	flags := flag.NewFlagSet("rebuild", flag.ContinueOnError)
-	mode := flags.String("kernel", "built", "`built`: compile the kernel twice as well; cached: take it from the cache of make image")
-	cache := flags.String("cache", os.Getenv("CLOISTER_CACHE"), "`directory` of the cache of make image")
-	deb := flags.String("kernel-source", "", "`file` of the pinned source package, instead of fetching it with apt")
+	flags.StringVar(&o.kernel, "kernel", "built", "`built`: compile the kernel twice as well; cached: take it from the cache of make image")
+	flags.StringVar(&o.cache, "cache", os.Getenv("CLOISTER_CACHE"), "`directory` of the cache of make image")
+	flags.StringVar(&o.source, "kernel-source", "", "`file` of the pinned source package, instead of fetching it with apt")
 	if err := flags.Parse(args); err != nil {
-		return err
+		return nil, err
 	}
-	if flags.NArg() > 0 || *mode != "built" && *mode != "cached" {
-		return errors.New("usage: go run ./image/rebuild [--kernel built|cached] [--cache DIR] [--kernel-source FILE]")
+	if flags.NArg() > 0 || o.kernel != "built" && o.kernel != "cached" {
+		return nil, errors.New("usage: go run ./image/rebuild [--kernel built|cached] [--cache DIR] [--kernel-source FILE]")
 	}
-	if *cache == "" {
+	if o.cache == "" {
 		dir, err := os.UserCacheDir()
 		if err != nil {
-			return fmt.Errorf("--cache: %w", err)
+			return nil, fmt.Errorf("--cache: %w", err)
 		}
-		*cache = filepath.Join(dir, "cloister")
+		o.cache = filepath.Join(dir, "cloister")
+	}
+	return o, nil
+}
+
+func run(ctx context.Context, args []string, stdout io.Writer) error {
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	files, err := list(".")
+	if err != nil {
+		return err
 	}
 	base, err := os.MkdirTemp("", "cloister-rebuild-")
 	if err != nil {
@@ -80,19 +96,26 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if *deb == "" && *mode == "built" {
-		fetcher := kernel.Maker{Cache: *cache, Pin: kernel.Pinned(), Run: kernel.Exec, Say: say}
-		if *deb, err = fetcher.Fetch(ctx); err != nil {
+	if o.source == "" && o.kernel == "built" {
+		fetcher := kernel.Maker{Cache: o.cache, Pin: kernel.Pinned(), Run: kernel.Exec, Say: say}
+		if o.source, err = fetcher.Fetch(ctx); err != nil {
 			return err
 		}
 	}
 	builds := plan(base)
-	for i, b := range builds {
-		say("build %d of %d in %s%s", i+1, len(builds), b.source, b.as())
-		if err := b.prepare(*mode, *cache, *deb); err != nil {
+	from := "."
+	for _, b := range builds { // the second copy is of the first: somebody may be editing
+		if err := copyFiles(files, from, b.source); err != nil {
 			return err
 		}
-		if err := b.run(ctx, strconv.FormatInt(source.Date.Unix(), 10), *mode); err != nil {
+		from = b.source
+		if err := b.prepare(o); err != nil {
+			return err
+		}
+	}
+	for i, b := range builds {
+		say("build %d of %d in %s%s", i+1, len(builds), b.source, b.as())
+		if err := b.run(ctx, strconv.FormatInt(source.Date.Unix(), 10), o.kernel); err != nil {
 			return fmt.Errorf("build %d: %w", i+1, err)
 		}
 	}
@@ -119,21 +142,22 @@ func (b build) as() string {
 	return fmt.Sprintf(" as user %d", b.user)
 }
 
-// prepare copies the repository and what the build takes from the cache.
-func (b build) prepare(mode, cache, deb string) error {
-	if err := copyTree(".", b.source); err != nil {
-		return err
-	}
+// prepare copies what the build takes from the cache, and gives all to its user.
+func (b build) prepare(o *options) error {
 	for _, dir := range []string{b.cache(), filepath.Join(b.dir, "home"), filepath.Join(b.dir, "tmp")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
 	}
-	if mode == "cached" {
-		if err := copyTree(filepath.Join(cache, "kernel"), filepath.Join(b.cache(), "kernel")); err != nil {
-			return fmt.Errorf("no cached kernel; make image first: %w", err)
+	if o.kernel == "cached" {
+		kernels, err := list(filepath.Join(o.cache, "kernel"))
+		if err != nil {
+			return fmt.Errorf("no cached kernel, make image first: %w", err)
 		}
-	} else if err := copyFile(deb, filepath.Join(b.dir, "source.deb"), 0o644); err != nil {
+		if err := copyFiles(kernels, filepath.Join(o.cache, "kernel"), filepath.Join(b.cache(), "kernel")); err != nil {
+			return err
+		}
+	} else if err := copyFile(o.source, filepath.Join(b.dir, "source.deb"), 0o644); err != nil {
 		return err
 	}
 	if b.user < 0 {
@@ -158,39 +182,51 @@ func (b build) run(ctx context.Context, epoch, mode string) error {
 	home := filepath.Join(b.dir, "home")
 	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH="+epoch, "TZ="+b.zone, "HOME="+home, "TMPDIR="+filepath.Join(b.dir, "tmp"),
 		"GOCACHE="+filepath.Join(home, "build"), "GOFLAGS=-buildvcs=false -modcacherw", "XDG_CACHE_HOME="+home)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that all of it ends when it is stopped
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
 	if b.user >= 0 {
 		cmd.Env = append(cmd.Env, "GOPATH="+filepath.Join(home, "go"), "GOMODCACHE="+filepath.Join(home, "go", "pkg", "mod"))
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(b.user), Gid: uint32(b.user)}}
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(b.user), Gid: uint32(b.user)}
 	}
 	return cmd.Run()
 }
 
-// copyTree copies directories and regular files, but nothing that was built and
-// no repository.
-func copyTree(from, to string) error {
-	return filepath.WalkDir(from, func(name string, e fs.DirEntry, err error) error {
+// list answers the regular files under a directory, but nothing that was built
+// and no repository.
+func list(dir string) ([]string, error) {
+	var files []string
+	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		rel, err := filepath.Rel(from, name)
+		rel, err := filepath.Rel(dir, name)
 		if err != nil {
 			return err
 		}
-		target := filepath.Join(to, rel)
-		switch {
-		case e.IsDir() && (rel == "bin" || rel == ".git" || rel == ".state"):
+		if e.IsDir() && (rel == "bin" || rel == ".git" || rel == ".state") {
 			return filepath.SkipDir
-		case e.IsDir():
-			return os.MkdirAll(target, 0o755)
-		case !e.Type().IsRegular() || strings.HasPrefix(rel, ".git"):
-			return nil
 		}
-		info, err := e.Info()
-		if err != nil {
+		if e.Type().IsRegular() && rel != ".git" { // a worktree's is a file
+			files = append(files, rel)
+		}
+		return nil
+	})
+	return files, err
+}
+
+// copyFiles copies files with their directories.
+func copyFiles(files []string, from, to string) error {
+	for _, rel := range files {
+		target := filepath.Join(to, rel)
+		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 			return err
 		}
-		return copyFile(name, target, info.Mode().Perm()|0o444)
-	})
+		if err := copyFile(filepath.Join(from, rel), target, 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func copyFile(from, to string, mode fs.FileMode) error {
