@@ -176,6 +176,12 @@ func (s *study) Reopen(ctx context.Context, h envelope.Header, _ string, _ uint6
 	return s.Open(ctx, h)
 }
 
+// Reading says that nobody queries.
+func (s *study) Reading() bool { return false }
+
+// Quiet needn't wait.
+func (s *study) Quiet(context.Context, time.Duration) {}
+
 // Append counts records.
 func (s *study) Append(b *record.Batch) error {
 	s.counted.Add(int64(b.Len()))

@@ -1,5 +1,6 @@
 // Package exec runs granted plans over snapshots: filter, group, count, sum,
-// count units, and bound what one unit adds. Everything is exact, nothing is a
+// count units, count distributions, join on the unit or with a public table, and
+// bound what one unit adds. Everything is exact, nothing is a
 // float, and no value can make an operator fail: apart from the limits of
 // memory and rows, and the end of the context, an error depends on the plan
 // alone. That a limit was met tells something of the data, roughly and about

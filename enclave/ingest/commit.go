@@ -86,6 +86,7 @@ func (in *Ingest) finish(ctx context.Context) (uint64, error) {
 // show puts a durable batch before queries. If that fails the tables lack what
 // a receipt will promise: nothing more is accepted until a restart replays it.
 func (in *Ingest) show(b *record.Batch) error {
+	defer in.work()()
 	if err := in.config.Store.Append(b); err != nil {
 		in.broken = fmt.Errorf("ingest: the tables can't take an accepted batch: %w", err)
 	}

@@ -33,6 +33,10 @@ type Keys interface {
 // Store takes accepted records into the tables that queries see.
 type Store interface {
 	Append(b *record.Batch) error
+	// Reading says whether a query reads some table.
+	Reading() bool
+	// Quiet waits until none does, but not longer than most.
+	Quiet(ctx context.Context, most time.Duration)
 }
 
 // Config is what New needs. Every field is required.
@@ -66,6 +70,8 @@ type Ingest struct {
 	turn   chan struct{}
 	held   *commitment
 	broken error
+
+	share share
 }
 
 // New compiles the contracts of the bundle.
@@ -73,7 +79,7 @@ func New(c Config) (*Ingest, error) {
 	if c.Bundle == nil || c.Keys == nil || c.State == nil || c.Store == nil || c.Now == nil {
 		return nil, errors.New("ingest: the configuration isn't complete")
 	}
-	in := &Ingest{config: c, eras: map[string]*era{}, turn: make(chan struct{}, 1)}
+	in := &Ingest{config: c, eras: map[string]*era{}, turn: make(chan struct{}, 1), share: share{turn: make(chan struct{}, 1)}}
 	for i := range c.Bundle.Datasets {
 		of := &c.Bundle.Datasets[i].Contract
 		e, err := newEra(of)
@@ -91,7 +97,8 @@ func New(c Config) (*Ingest, error) {
 // acceptance is being written leaves nothing behind.
 //
 // What was accepted before is never refused, whatever bundle is in force: it
-// gets its receipt again.
+// gets its receipt again. While queries run, envelopes wait for their share of
+// the processor.
 func (in *Ingest) Accept(ctx context.Context, raw []byte) (*Accepted, error) {
 	sealed, err := parse(raw)
 	if err != nil {
@@ -108,7 +115,12 @@ func (in *Ingest) Accept(ctx context.Context, raw []byte) (*Accepted, error) {
 	if err != nil {
 		return nil, err
 	}
+	leave, err := in.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
 	batch, report, err := under.era.decode(opened)
+	leave()
 	if err != nil {
 		return nil, &Refusal{ReasonContent}
 	}

@@ -110,8 +110,12 @@ func (l letter) seal(t testing.TB) ([]byte, secret.Bytes) {
 	t.Helper()
 	content := l.content
 	if content == nil {
+		encode := columns.Encode
+		if l.header.Codec == columns.CodecPacked {
+			encode = columns.EncodePacked
+		}
 		var err error
-		if content, err = columns.Encode(l.records); err != nil {
+		if content, err = encode(l.records); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -292,6 +296,7 @@ type world struct {
 	disk   *memory
 	inbox  map[[32]byte][]byte
 	now    time.Time
+	tick   time.Duration // how far every look at the clock moves it
 
 	keys   *ring
 	tables *tables
@@ -343,7 +348,12 @@ func (w *world) start() {
 	}
 }
 
-func (w *world) clock() time.Time { return w.now }
+func (w *world) clock() time.Time {
+	if w.tick > 0 {
+		w.now = w.now.Add(w.tick)
+	}
+	return w.now
+}
 
 // accept hands an envelope in, as a parent does that stored it before.
 func (w *world) accept(raw []byte) (*ingest.Accepted, error) {

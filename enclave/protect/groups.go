@@ -51,6 +51,12 @@ func (s Sum) Plus(other Sum) Sum {
 	return Sum{high: s.high + other.high + int64(carry), low: low}
 }
 
+// Times answers the sum n times, for n of 0 or more.
+func (s Sum) Times(n uint32) Sum {
+	carry, low := bits.Mul64(s.low, uint64(n))
+	return Sum{high: s.high*int64(n) + int64(carry), low: low}
+}
+
 // Clamp answers the sum when it is between two bounds, otherwise the nearer one.
 func (s Sum) Clamp(low, high int64) int64 {
 	switch small := s.high == int64(s.low)>>63; {

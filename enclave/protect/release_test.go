@@ -299,5 +299,9 @@ func TestSum(t *testing.T) {
 				t.Fatalf("got %v, want %v", got.Big(), want)
 			}
 		}
+		n := r.Uint32() >> r.IntN(32)
+		if product := new(big.Int).Mul(want, big.NewInt(int64(n))); got.Times(n).Big().Cmp(product) != 0 {
+			t.Fatalf("%v times %d: got %v, want %v", want, n, got.Times(n).Big(), product)
+		}
 	}
 }

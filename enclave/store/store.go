@@ -5,9 +5,11 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"reflect"
+	"time"
 
 	"github.com/cloisterhq/cloister/enclave/record"
 	"github.com/cloisterhq/cloister/enclave/store/table"
@@ -89,6 +91,28 @@ func (s *Store) Snapshot(dataset string) (*Snapshot, bool) {
 		return nil, false
 	}
 	return t.Snapshot(), true
+}
+
+// Reading says whether a query reads some table.
+func (s *Store) Reading() bool {
+	for _, t := range s.tables {
+		if t.Reading() {
+			return true
+		}
+	}
+	return false
+}
+
+// Quiet waits until no query reads a table, but not longer than it may, nor than
+// ctx.
+func (s *Store) Quiet(ctx context.Context, most time.Duration) {
+	ctx, stop := context.WithTimeout(ctx, most)
+	defer stop()
+	for s.Reading() && ctx.Err() == nil {
+		for _, t := range s.tables {
+			t.Quiet(ctx, most)
+		}
+	}
 }
 
 // Settle waits until no table merges what came, or memory is short.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/cloisterhq/cloister/enclave/record"
 	"github.com/cloisterhq/cloister/enclave/store"
@@ -111,4 +113,30 @@ func TestOtherContract(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestReaders waits for the readers of all tables, and no others.
+func TestReaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := store.New([]*contract.Contract{testContract("one", "1"), testContract("two", "1")})
+		begin := time.Now()
+		s.Quiet(t.Context(), time.Hour)
+		if s.Reading() {
+			t.Error("nobody reads")
+		}
+		one, two := snapshot(t, s, "one").Read(), snapshot(t, s, "two").Read()
+		go func() { time.Sleep(time.Second); two() }()
+		go func() { time.Sleep(2 * time.Second); one() }()
+		s.Quiet(t.Context(), time.Hour)
+		if s.Reading() || time.Since(begin) != 2*time.Second {
+			t.Errorf("it waited for %v, reading %v", time.Since(begin), s.Reading())
+		}
+		end := snapshot(t, s, "two").Read()
+		s.Quiet(t.Context(), time.Minute)
+		if !s.Reading() || time.Since(begin) != time.Minute+2*time.Second {
+			t.Errorf("it waited for %v, reading %v", time.Since(begin), s.Reading())
+		}
+		end()
+		s.Settle()
+	})
 }

@@ -120,8 +120,8 @@ func (l *lexicon) integer(v int64) uint32 {
 	return l.fill(at)
 }
 
-// integers writes the codes of integers. It reads many slots, and then what they
-// lead to, before it needs any: so the waits for memory are one.
+// integers writes the codes of integers. It reads many slots, and then all that
+// they lead to, before it needs any: so the waits for memory are one.
 func (l *lexicon) integers(values []int64, codes []uint32) {
 	if len(values) > 0 && l.texts.Len() == 0 {
 		l.integer(values[0])

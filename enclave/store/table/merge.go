@@ -8,10 +8,6 @@ const (
 	fanIn = 8
 	// maxFanIn is how many runs are merged at a time when more are waiting.
 	maxFanIn = 16
-	// foldAt is how many times larger than the others together the largest run
-	// is at least. After n rows each was written again this many times for it,
-	// at most.
-	foldAt = 1
 )
 
 // class puts runs of about a size together: fanIn of one make one of a higher
@@ -19,8 +15,9 @@ const (
 func (r *run) class() int { return (bits.Len(uint(r.rows)) + 2) / 3 }
 
 // due answers runs that should become one, nil when there are none: runs of
-// about a size, or all of them when the largest one is less than four times
-// the others. So most rows are in one run, which is read as it is.
+// about a size, or all of them when the largest one is smaller than the others
+// together. So each row is written again for that twice at most, and half of
+// the rows are in one run.
 func due(runs []*run) []*run {
 	byClass := map[int][]*run{}
 	total, largest := 0, 0
@@ -33,7 +30,7 @@ func due(runs []*run) []*run {
 			return same[:min(len(same), maxFanIn)]
 		}
 	}
-	if len(runs) > 1 && largest < foldAt*(total-largest) {
+	if len(runs) > 1 && largest < total-largest {
 		return runs
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 // Snapshot is a table as it was after one batch. Nothing changes it.
 type Snapshot struct {
 	contract *contract.Contract
+	readers  *readers
 	number   uint64
 	rows     int
 	units    Texts

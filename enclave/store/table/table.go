@@ -59,6 +59,7 @@ type Table struct {
 	unit     int
 	memory   *Memory
 	newest   atomic.Pointer[Snapshot]
+	readers  *readers
 
 	// appending is held for a whole Append and guards the dictionaries.
 	appending sync.Mutex
@@ -76,7 +77,7 @@ type Table struct {
 // mustn't change afterwards.
 func New(c *contract.Contract, m *Memory) *Table {
 	t := &Table{
-		contract: c, kept: make([]keeping, len(c.Fields)), unit: c.UnitIndex(), memory: m,
+		contract: c, kept: make([]keeping, len(c.Fields)), unit: c.UnitIndex(), memory: m, readers: &readers{},
 		texts: make([]*lexicon, len(c.Fields)),
 	}
 	for i := range c.Fields {
@@ -85,7 +86,7 @@ func New(c *contract.Contract, m *Memory) *Table {
 		}
 	}
 	t.units = newLexicon(c.Fields[t.unit].Type == contract.String)
-	t.newest.Store(&Snapshot{contract: c, units: t.units.texts, texts: make([]Texts, len(c.Fields))})
+	t.newest.Store(&Snapshot{contract: c, readers: t.readers, units: t.units.texts, texts: make([]Texts, len(c.Fields))})
 	return t
 }
 
