@@ -101,7 +101,7 @@ func TestInterruptsOnlyWhenWanted(t *testing.T) {
 	for _, wanted := range []bool{true, false} {
 		q := start(t, f, 0, 4)
 		q.Interrupted() // the device interrupts once when it gets the file
-		q.Interrupts(wanted)
+		q.Want(wanted)
 		q.Describe(0, f.Alloc(16), 16, vhosttest.Write, 0)
 		q.Offer(0)
 		q.Force()

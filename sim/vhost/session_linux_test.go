@@ -231,7 +231,7 @@ func TestFrontEndsComeAndGo(t *testing.T) {
 	}
 }
 
-// holder takes chains and gives them back only from the second life on.
+// holder takes chains, and in its first life gives back every second one.
 type holder struct {
 	lives atomic.Int32
 	took  chan struct{}
@@ -244,11 +244,15 @@ func (h *holder) Run(ctx context.Context, queues []*vhost.Queue) error {
 	if h.lives.Add(1) > 1 {
 		return reflect(ctx, queues[0])
 	}
-	var c vhost.Chain
+	var first, second vhost.Chain
 	for ctx.Err() == nil {
-		if ok, err := queues[0].Pop(&c); err != nil {
+		if ok, err := queues[0].Pop(&first); err != nil {
 			return err
 		} else if ok {
+			if ok, err := queues[0].Pop(&second); err != nil || !ok {
+				return errors.Join(err, errors.New("no second chain"))
+			}
+			queues[0].Push(&first)
 			h.took <- struct{}{}
 		}
 		if queues[0].Arm() {
@@ -273,12 +277,17 @@ func TestNothingIsLostBetweenLives(t *testing.T) {
 	copy(f.Memory[at:], "part")
 	q.Describe(0, at, 4, vhosttest.Next, 1)
 	q.Describe(1, at+4, 4, vhosttest.Write, 0)
+	q.Describe(2, at, 4, 0, 0)
+	q.Offer(2)
 	q.Offer(0)
-	q.Kick()
+	q.Force()
 	<-h.took
 	base, err := q.Stop()
-	if err != nil || base != 0 {
-		t.Fatalf("stopped at %d, %v; nothing was given back", base, err)
+	if err != nil || base != 1 {
+		t.Fatalf("stopped at %d, %v; one of two chains was given back", base, err)
+	}
+	if head, _, ok := q.Used(); !ok || head != 2 {
+		t.Fatalf("chain %d was given back, %v; want 2", head, ok)
 	}
 	if !h.over.Load() {
 		t.Error("the monitor was answered while the device lived")

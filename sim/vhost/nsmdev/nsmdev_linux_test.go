@@ -208,6 +208,22 @@ func TestSizes(t *testing.T) {
 	}
 }
 
+// TestOneInterrupt counts, after the device has ended.
+func TestOneInterrupt(t *testing.T) {
+	d := boot(t, sized(2))
+	before := d.queue.Interrupts
+	if _, err := d.Exchange(background(t), []byte("?")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.queue.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	d.queue.Interrupted()
+	if n := d.queue.Interrupts - before; n != 1 {
+		t.Errorf("%d interrupts for one exchange", n)
+	}
+}
+
 // TestRequestFirst offers the response's buffer only after the device has seen
 // the request.
 func TestRequestFirst(t *testing.T) {

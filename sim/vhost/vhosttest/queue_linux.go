@@ -20,6 +20,9 @@ const (
 
 // Queue is a queue from the driver's side. One goroutine at a time uses it.
 type Queue struct {
+	// Interrupts counts the interrupts that were taken, each by itself.
+	Interrupts uint64
+
 	front      *FrontEnd
 	index      uint32
 	size       uint16
@@ -63,6 +66,7 @@ func (q *Queue) Interrupted() bool {
 	}
 	var n int
 	_ = raw.Control(func(fd uintptr) { n, _ = unix.Read(int(fd), count[:]) })
+	q.Interrupts += binary.LittleEndian.Uint64(count[:])
 	return n == len(count)
 }
 
@@ -139,8 +143,8 @@ func (q *Queue) Jump(n uint16) {
 	shared.Store(q.avail(), flags, q.next)
 }
 
-// Interrupts says whether the driver wants interrupts.
-func (q *Queue) Interrupts(wanted bool) {
+// Want says whether the driver wants interrupts.
+func (q *Queue) Want(wanted bool) {
 	flags := uint16(1)
 	if wanted {
 		flags = 0
@@ -178,6 +182,7 @@ func (q *Queue) Wait(ctx context.Context) error {
 	if _, err := q.call.Read(count[:]); err != nil {
 		return errors.Join(ctx.Err(), err)
 	}
+	q.Interrupts += binary.LittleEndian.Uint64(count[:])
 	return nil
 }
 

@@ -41,11 +41,14 @@ func (t *Table) Receive(b [headerSize]byte, payload source) (c *Conn, asked bool
 	return c, e == dial
 }
 
-// Next takes the next packet for the guest.
+// Next takes the next packet for the guest, false when there is none.
 func (t *Table) Next(room int) (b [headerSize]byte, payload []byte, ok bool) {
-	h, payload, ok := t.t.next(room)
+	if t.t.idle() {
+		return b, nil, false
+	}
+	h, payload := t.t.next(room)
 	h.encode(&b)
-	return b, payload, ok
+	return b, payload, true
 }
 
 // Request asks the guest for a connection, nil when there are too many.

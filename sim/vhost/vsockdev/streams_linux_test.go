@@ -203,6 +203,35 @@ func TestHostLeaves(t *testing.T) {
 	w.settled(t)
 }
 
+// TestHostTurnsDeaf lets the host receive no more while it still sends.
+func TestHostTurnsDeaf(t *testing.T) {
+	b := random(7, 300<<10)
+	w := newWorld(t)
+	goOn := make(chan struct{})
+	w.listen(t, vsock.HostCID, 7, func(c net.Conn) {
+		_ = c.(interface{ CloseRead() error }).CloseRead()
+		_, _ = io.Copy(io.Discard, c) // a full socket wakes nobody
+		<-goOn
+		_, _ = c.Write(b)
+	})
+	g := boot(t, w.path, nil)
+	s, err := g.dial(3, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = s.Write(b)
+	}
+	if !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("the guest's writing ended with %v", err)
+	}
+	close(goOn)
+	if got, err := io.ReadAll(s); err != nil || !bytes.Equal(got, b) {
+		t.Errorf("the guest got %d of %d bytes, %v", len(got), len(b), err)
+	}
+	w.settled(t)
+}
+
 // TestGuestTurnsDeaf lets the guest receive no more while it still sends.
 func TestGuestTurnsDeaf(t *testing.T) {
 	b := random(5, 300<<10)

@@ -88,9 +88,9 @@ func (t *table) enlist(c *conn) {
 	}
 }
 
-// next takes the next packet for the guest, of at most room bytes of payload.
-// The payload is good until the lock is released.
-func (t *table) next(room int) (h header, payload []byte, ok bool) {
+// next takes the next packet for the guest, of at most room bytes of payload,
+// unless the table is idle. The payload is good until the lock is released.
+func (t *table) next(room int) (h header, payload []byte) {
 	if len(t.resets) > 0 {
 		k := t.resets[0]
 		if t.resets = t.resets[1:]; len(t.resets) == 0 {
@@ -99,13 +99,9 @@ func (t *table) next(room int) (h header, payload []byte, ok bool) {
 		return header{
 			source: k.cid, destination: t.guest, sourcePort: k.host, destinationPort: k.guestPort,
 			kind: typeStream, op: opReset,
-		}, nil, true
+		}, nil
 	}
-	front := t.ready.Front()
-	if front == nil {
-		return header{}, nil, false
-	}
-	c := t.ready.Remove(front).(*conn)
+	c := t.ready.Remove(t.ready.Front()).(*conn)
 	c.place = nil
 	h, payload = c.packet(t.guest, room)
 	if len(payload) > 0 && len(c.out) == 0 {
@@ -113,7 +109,7 @@ func (t *table) next(room int) (h header, payload []byte, ok bool) {
 	}
 	t.enlist(c)
 	t.settle(c)
-	return h, payload, true
+	return h, payload
 }
 
 // idle says that there is nothing to send.

@@ -129,6 +129,56 @@ func TestTurns(t *testing.T) {
 	}
 }
 
+// established answers an open connection from the guest's port 1.
+func established(t *testing.T) (*vsockdev.Table, *vsockdev.Conn) {
+	t.Helper()
+	table := vsockdev.NewTable(16)
+	c, _ := table.Receive(header(3, 1, 7, 0, 1, 0, 1<<20, 0), new(bytesLeft))
+	table.Accept(c)
+	if _, _, ok := table.Next(1000); !ok {
+		t.Fatal("no response")
+	}
+	return table, c
+}
+
+// TestLastBytes come with their end, after the guest's. The reset that ends the
+// connection comes behind them.
+func TestLastBytes(t *testing.T) {
+	table, c := established(t)
+	table.Receive(header(3, 1, 7, 0, 4, 2, 1<<20, 0), new(bytesLeft))
+	if b, end := table.Collect(c, nil); len(b) > 0 || !end {
+		t.Fatalf("the host got %d bytes, the end %v", len(b), end)
+	}
+	table.Offer(c, []byte("last"), io.EOF)
+	if b, payload, ok := table.Next(1000); !ok || string(payload) != "last" {
+		t.Fatalf("%x with %q, want the last bytes", b, payload)
+	}
+	if b, _, ok := table.Next(1000); !ok || binary.LittleEndian.Uint16(b[atOp:]) != 3 {
+		t.Fatalf("%x, %v; want a reset", b, ok)
+	}
+	if conns, resets := table.Sizes(); conns != 0 || resets != 0 {
+		t.Errorf("%d connections and %d resets are left", conns, resets)
+	}
+}
+
+// TestDeafGuest gets nothing of what the host sends, and still has its say.
+func TestDeafGuest(t *testing.T) {
+	table, c := established(t)
+	table.Offer(c, []byte("on its way"), nil)
+	table.Receive(header(3, 1, 7, 0, 4, 1, 1<<20, 0), new(bytesLeft))
+	if table.Offer(c, []byte("more"), nil) {
+		t.Error("more bytes are on their way")
+	}
+	if b, payload, ok := table.Next(1000); ok && len(payload) > 0 {
+		t.Errorf("%x with %q", b, payload)
+	}
+	payload := bytesLeft("heard")
+	table.Receive(header(3, 1, 7, 5, 5, 0, 1<<20, 0), &payload)
+	if b, end := table.Collect(c, nil); string(b) != "heard" || end {
+		t.Errorf("the host got %q", b)
+	}
+}
+
 // FuzzHeader: a header is its fields and nothing else.
 func FuzzHeader(f *testing.F) {
 	f.Add(make([]byte, 44))

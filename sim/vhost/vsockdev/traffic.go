@@ -111,37 +111,22 @@ func (t *traffic) packet(ctx context.Context, c *vhost.Chain) {
 	}
 }
 
-// toGuest fills the guest's buffers, one packet each.
+// toGuest fills the guest's buffers.
 func (t *traffic) toGuest(ctx context.Context, q *vhost.Queue) error {
 	var c vhost.Chain
-	held, given := false, 0 // a buffer is there; buffers since the last interrupt
-	for ctx.Err() == nil {
-		if !held && !t.idle() {
-			var err error
-			if held, err = q.Pop(&c); err != nil {
-				return err
-			}
+	for given := 0; ctx.Err() == nil; {
+		ok, err := t.fill(q, &c)
+		if err != nil {
+			return err
 		}
-		filled := held && t.fill(&c)
-		if filled {
-			q.Push(&c)
-			held = false
+		if ok {
 			given++
 		}
-		if given > 0 && (!filled || given%batch == 0) {
+		if given > 0 && (!ok || given == batch) {
 			q.Notify()
 			given = 0
 		}
-		switch {
-		case filled:
-			continue
-		case held: // nothing to send
-			select {
-			case <-ctx.Done():
-			case <-t.wake:
-			}
-			continue
-		case !t.idle() && q.Arm():
+		if ok || !t.idle() && q.Arm() {
 			continue
 		}
 		select {
@@ -160,24 +145,28 @@ func (t *traffic) idle() bool {
 	return t.table.idle()
 }
 
-// fill puts the next packet into a buffer, false when there is none. A buffer
-// that no payload fits into goes back empty.
-func (t *traffic) fill(c *vhost.Chain) bool {
-	if c.Readable() > 0 || c.Writable() <= headerSize {
-		t.count.malformed.Add(1)
-		return true
-	}
+// fill gives back one buffer with the next packet, false when there is no
+// packet or no buffer. A buffer that no payload fits into goes back empty.
+func (t *traffic) fill(q *vhost.Queue, c *vhost.Chain) (bool, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	h, payload, ok := t.table.next(c.Writable() - headerSize)
-	if !ok {
-		return false
+	if t.table.idle() {
+		return false, nil
 	}
+	if ok, err := q.Pop(c); !ok {
+		return false, err
+	}
+	defer q.Push(c)
+	if c.Readable() > 0 || c.Writable() <= headerSize {
+		t.count.malformed.Add(1)
+		return true, nil
+	}
+	h, payload := t.table.next(c.Writable() - headerSize)
 	var b [headerSize]byte
 	h.encode(&b)
 	c.Put(b[:])
 	c.Put(payload)
-	return true
+	return true, nil
 }
 
 // dial asks the host for what the guest asked for.
