@@ -31,7 +31,7 @@ const (
 	stopWait = 2 * time.Second
 	// calibrations is how often a machine is started anew because its kernel
 	// couldn't measure the processor's counter.
-	calibrations = 20
+	calibrations = 60
 	// uncalibrated is what the kernel says then (Linux, arch/x86/kernel/tsc.c).
 	uncalibrated = "tsc: Marking TSC unstable due to could not calculate TSC khz"
 )
@@ -174,9 +174,7 @@ func (m *machine) interpret(ctx context.Context) error {
 	cmd.Stdout = m.Console
 	var said tail
 	cmd.Stderr = &said
-	// QEMU ends with this process however that ends. The kernel watches the
-	// thread that started it, so the thread stays.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = child()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := cmd.Start(); err != nil {
