@@ -49,6 +49,9 @@ type Config struct {
 	AdminAddr string
 	// EgressAllow lists every host:port that the enclave may reach.
 	EgressAllow []string
+	// NoHeartbeat leaves the heartbeat's port alone: nitro-cli listens there while
+	// it starts an enclave, and fails when somebody else does.
+	NoHeartbeat bool
 	// Log takes events without data. Required.
 	Log *slog.Logger
 }
@@ -123,7 +126,8 @@ func Run(ctx context.Context, c Config) error {
 	return group.Wait()
 }
 
-// parts are the services over one store: five, and one that shows them.
+// parts are the services over one store: four, the heartbeat's, and one that
+// shows them.
 func (c *Config) parts(dir *objects.Dir) []part {
 	registry := metrics.NewRegistry()
 	registry.Process(time.Now())
@@ -142,15 +146,17 @@ func (c *Config) parts(dir *objects.Dir) []part {
 		{"egress", c.vsock(vsock.PortEgress), func(ctx context.Context, l net.Listener) error {
 			return egress.Serve(ctx, l, egress.Config{Allow: c.EgressAllow, Metrics: reached, Log: c.Log})
 		}},
-		{"heartbeat", c.vsock(vsock.PortHeartbeat), func(ctx context.Context, l net.Listener) error {
-			return host.ServeHeartbeat(ctx, l, c.Log, served)
-		}},
 		{"gateway", tcp(c.GatewayAddr), func(ctx context.Context, l net.Listener) error {
 			return gateway.Serve(ctx, l, gateway.Config{Store: store, Dial: c.dial(vsock.PortIngest), Standing: standing, Metrics: took, Log: c.Log})
 		}},
 		{"relay", tcp(c.AttestedAddr), func(ctx context.Context, l net.Listener) error {
 			return relay.Serve(ctx, l, relay.Config{Dial: c.dial(vsock.PortAttested), Metrics: relayed, Log: c.Log})
 		}},
+	}
+	if !c.NoHeartbeat {
+		parts = append(parts, part{"heartbeat", c.vsock(vsock.PortHeartbeat), func(ctx context.Context, l net.Listener) error {
+			return host.ServeHeartbeat(ctx, l, c.Log, served)
+		}})
 	}
 	if c.AdminAddr != "" {
 		parts = append(parts, part{"admin", tcp(c.AdminAddr), func(ctx context.Context, l net.Listener) error {

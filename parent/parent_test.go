@@ -98,6 +98,9 @@ func (w *world) up() (stop func() error) {
 	})
 	w.t.Cleanup(func() { _ = stop() })
 	parts := 5
+	if w.config.NoHeartbeat {
+		parts--
+	}
 	if w.config.AdminAddr != "" {
 		parts++
 	}
@@ -403,5 +406,24 @@ func TestCheck(t *testing.T) {
 	good.CredentialsFile, good.EgressAllow = "", nil
 	if err := good.Check(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestNoHeartbeat starts beside nitro-cli, which has the heartbeat's port then.
+func TestNoHeartbeat(t *testing.T) {
+	w := newWorld(t)
+	starter, err := w.config.Transport.Listen(vsock.PortHeartbeat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer starter.Close()
+	w.config.NoHeartbeat = true
+	stop := w.up()
+	echo(t, starter, nil)
+	if got, err := said(w.dial(vsock.EnclaveCID, vsock.PortHeartbeat), "\xb7"); err != nil || got != "\xb7" {
+		t.Errorf("the starter's answer: %q, %v", got, err)
+	}
+	if err := stop(); err != nil {
+		t.Errorf("ended with %v", err)
 	}
 }

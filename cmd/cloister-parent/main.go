@@ -90,6 +90,9 @@ TLS. It holds ciphertext only.
 Nothing here configures the enclave: all of its configuration is the bundle,
 which it measures. The hosts of --egress must cover those of the bundle.
 
+nitro-cli run-enclave listens on vsock port 9000 for the boot heartbeat and fails
+when the port is taken: start the parent with --no-heartbeat beside it.
+
 --gateway speaks gRPC without TLS. Everything on it is sealed or signed, but who
 reaches it can fill the disk and see sizes: keep it on a network of producers.
 
@@ -115,6 +118,7 @@ Exit codes: 0 stopped by a signal, 1 a part failed, 2 usage.`,
 	flags.StringVar(&c.AdminAddr, "admin", "", "loopback `address:port` of /healthz, /readyz and /metrics (default: none)")
 	flags.StringArrayVar(&c.EgressAllow, "egress", nil, "`host:port` that the enclave may reach; repeat for more")
 	flags.Uint32Var(&c.EnclaveCID, "enclave-cid", vsock.EnclaveCID, "the enclave's vsock context identifier")
+	flags.BoolVar(&c.NoHeartbeat, "no-heartbeat", false, "leave vsock port 9000 to nitro-cli, which waits there for the enclave that it starts")
 	form := flags.String("log", "json", "json or text, on stderr")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var err error

@@ -57,10 +57,10 @@ func (c *Copier) Join(ctx context.Context, a, b net.Conn, moved Moved) {
 type joint struct {
 	idle  time.Duration
 	begun time.Time
-	last  atomic.Int64 // when a byte was last carried, nanoseconds from begun
+	last  atomic.Int64 // when a byte last came in, nanoseconds from begun
 }
 
-// touch notes that a byte was carried, and answers when.
+// touch notes that a byte came in, and answers when.
 func (j *joint) touch() time.Duration {
 	now := time.Since(j.begun)
 	j.last.Store(int64(now))
@@ -128,7 +128,6 @@ func (o *outlet) carry(from net.Conn, buffer []byte, moved func(n int)) error {
 				return err
 			}
 			moved(n)
-			o.joint.touch()
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return errSilent
