@@ -221,7 +221,7 @@ func (q *question) text(c *contract.Contract, peer bool) string {
 			items[i] += fmt.Sprint(" AS o", i)
 		}
 	}
-	return "SELECT " + strings.Join(items, ", ") + " FROM data" + q.whereText(c, peer) + q.groupText(c)
+	return "SELECT " + strings.Join(items, ", ") + " FROM " + c.Dataset + q.whereText(c, peer) + q.groupText(c)
 }
 
 // whole writes a key as the peer answers it as an integer.

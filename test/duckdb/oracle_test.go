@@ -30,9 +30,14 @@ type trial struct {
 // begin loads random rows into both, into ours in batches.
 func begin(t *testing.T, g generator, peer *duckdb.Peer, desk *genuine.Desk, rows int) *trial {
 	t.Helper()
-	c := g.contract()
+	return load(t, g, g.contract(), peer, desk, rows)
+}
+
+// load is begin for a contract.
+func load(t *testing.T, g generator, c *contract.Contract, peer *duckdb.Peer, desk *genuine.Desk, rows int) *trial {
+	t.Helper()
 	tr := &trial{contract: c, data: g.data(c, rows), peer: peer, table: table.New(c, table.Unlimited()), desk: desk}
-	if err := peer.Exec(t.Context(), "DROP TABLE IF EXISTS data"); err != nil {
+	if err := peer.Exec(t.Context(), "DROP TABLE IF EXISTS "+c.Dataset); err != nil {
 		t.Fatal(err)
 	}
 	if err := peer.Create(t.Context(), c, false); err != nil {

@@ -26,6 +26,8 @@ const (
 const (
 	// batchRows is how many rows come at a time.
 	batchRows = 64 << 10
+	// smallEnvelope is the rows of an envelope that isn't as large as it may be.
+	smallEnvelope = 10_000
 	// rowsPerPerson is how many rows a person has on average.
 	rowsPerPerson = 10
 	// heavyPeople have one row in fifty among them.

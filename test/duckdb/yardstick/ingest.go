@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	"github.com/cloisterhq/cloister/enclave/state"
 	"github.com/cloisterhq/cloister/enclave/store"
 	"github.com/cloisterhq/cloister/internal/contract"
+	"github.com/cloisterhq/cloister/test/duckdb"
 	"github.com/cloisterhq/cloister/test/genuine"
 )
 
@@ -20,6 +22,12 @@ type path struct {
 	letters *letters
 	store   *store.Store
 	in      *ingest.Ingest
+}
+
+// accept hands one envelope in.
+func (p *path) accept(ctx context.Context, raw []byte) error {
+	_, err := p.in.Accept(ctx, raw)
+	return err
 }
 
 func newPath(ctx context.Context, l *letters) (*path, error) {
@@ -79,41 +87,131 @@ func (l *letters) each(workers int, work func(raw []byte) error) error {
 	return errors.Join(errs...)
 }
 
-// intakes are runs of the record path and of its limits, in turns.
-type intakes struct {
-	limit, digest, whole, settled stopwatch
+// Intake is the record path with envelopes of one size, beside its limits and
+// its peer.
+type Intake struct {
+	EnvelopeRows int     `json:"rows_an_envelope"`
+	Workers      int     `json:"envelopes_at_a_time"`
+	Rows         int     `json:"rows"`
+	Bytes        float64 `json:"bytes_a_row"`
+	// Open is hash, opening and decoding alone. Hashes has the second hash of the
+	// content too, by which a repeated batch is recognised.
+	Open   *Timing `json:"open"`
+	Hashes *Timing `json:"open_with_both_hashes"`
+	// Accepted is until the last receipt, Merged until no run waits to be merged.
+	Accepted *Timing `json:"accepted"`
+	Merged   *Timing `json:"merged"`
+	// Theirs is DuckDB's compressed append of the same rows, without anything
+	// before it.
+	Theirs *Timing `json:"duckdb"`
 }
 
-// measureIntake runs both sides in turns.
-func (l *letters) measureIntake(ctx context.Context, repeats, workers int) (*intakes, error) {
-	var all intakes
+// measureIntake runs all sides in turns.
+func (r *Ingestion) measureIntake(ctx context.Context, rows, envelope, workers, repeats int) error {
+	l, err := newLetters(rows, envelope, sixColumns)
+	if err != nil {
+		return err
+	}
+	var open, hashes, accepted, merged, theirs stopwatch
+	limit := func(digest bool) func() error {
+		return func() error { return l.each(workers, func(raw []byte) error { return l.open(raw, digest) }) }
+	}
 	for range repeats {
 		runtime.GC()
-		if err := all.limit.run(func() error { return l.each(workers, func(raw []byte) error { return l.open(raw, false) }) }); err != nil {
-			return nil, err
-		}
-		if err := all.digest.run(func() error { return l.each(workers, func(raw []byte) error { return l.open(raw, true) }) }); err != nil {
-			return nil, err
-		}
-		p, err := newPath(ctx, l)
-		if err != nil {
-			return nil, err
+		if err := open.run(limit(false)); err != nil {
+			return err
 		}
 		runtime.GC()
-		if err := all.settled.run(func() error {
-			if err := all.whole.run(func() error {
-				return l.each(workers, func(raw []byte) error { _, err := p.in.Accept(ctx, raw); return err })
-			}); err != nil {
-				return err
-			}
-			p.store.Settle()
-			return nil
-		}); err != nil {
-			return nil, err
+		if err := hashes.run(limit(true)); err != nil {
+			return err
 		}
-		if snap, _ := p.store.Snapshot(l.contract.Dataset); snap.Rows() != l.rows {
-			return nil, errors.New("yardstick: not all rows arrived")
+		if err := l.accept(ctx, workers, &accepted, &merged); err != nil {
+			return err
+		}
+		if err := l.appendTheirs(&theirs); err != nil {
+			return err
 		}
 	}
-	return &all, nil
+	i := &Intake{
+		EnvelopeRows: envelope, Workers: workers, Rows: rows, Bytes: float64(l.bytes) / float64(rows),
+		Open: open.timing(), Hashes: hashes.timing(), Accepted: accepted.timing(), Merged: merged.timing(), Theirs: theirs.timing(),
+	}
+	fmt.Println(i.line())
+	r.Intakes = append(r.Intakes, i)
+	return nil
 }
+
+// accept takes all envelopes into a new table.
+func (l *letters) accept(ctx context.Context, workers int, accepted, merged *stopwatch) error {
+	p, err := newPath(ctx, l)
+	if err != nil {
+		return err
+	}
+	runtime.GC()
+	if err := merged.run(func() error {
+		if err := accepted.run(func() error {
+			return l.each(workers, func(raw []byte) error { return p.accept(ctx, raw) })
+		}); err != nil {
+			return err
+		}
+		p.store.Settle()
+		return nil
+	}); err != nil {
+		return err
+	}
+	if snap, _ := p.store.Snapshot(l.contract.Dataset); snap.Rows() != l.rows {
+		return errors.New("not all rows arrived")
+	}
+	return nil
+}
+
+// checkpointRows is how many rows DuckDB compresses at a time, or a few more.
+const checkpointRows = 1_000_000
+
+// appendTheirs appends the rows of all envelopes to a new table of DuckDB.
+func (l *letters) appendTheirs(watch *stopwatch) error {
+	b, err := duckdb.OpenBulk(l.contract, threads)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if l.native == nil {
+		for _, batch := range l.batches {
+			n, err := b.Native(len(batch[person].Ints), batch)
+			if err != nil {
+				return err
+			}
+			l.native = append(l.native, n)
+		}
+	}
+	runtime.GC()
+	step := max(1, checkpointRows/len(l.batches[0][person].Ints))
+	if err := watch.run(func() error {
+		for from := 0; from < len(l.native); from += step {
+			if err := b.Append(l.native[from:min(from+step, len(l.native))]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	n, err := b.Rows()
+	if err == nil && n != int64(l.rows) {
+		err = errors.New("not all rows arrived at DuckDB")
+	}
+	return err
+}
+
+// line is for whoever watches.
+func (i *Intake) line() string {
+	return fmt.Sprintf("envelopes of %6d rows, %d at a time: open %5.1f M rows/s (CPU a row %3.0f ns), both hashes %5.1f (%3.0f), accepted %5.1f (%3.0f), merged %5.1f (%3.0f), DuckDB appends %5.1f (%3.0f)",
+		i.EnvelopeRows, i.Workers, i.speed(i.Open), i.cost(i.Open), i.speed(i.Hashes), i.cost(i.Hashes), i.speed(i.Accepted), i.cost(i.Accepted),
+		i.speed(i.Merged), i.cost(i.Merged), i.speed(i.Theirs), i.cost(i.Theirs))
+}
+
+// speed is in millions of rows a second.
+func (i *Intake) speed(t *Timing) float64 { return float64(i.Rows) / t.Median / 1000 }
+
+// cost is the processor's time of a row, in nanoseconds.
+func (i *Intake) cost(t *Timing) float64 { return t.CPU * 1e6 / float64(i.Rows) }

@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/cloisterhq/cloister/enclave/store/table"
@@ -14,6 +13,7 @@ import (
 	"github.com/cloisterhq/cloister/internal/contract"
 	"github.com/cloisterhq/cloister/internal/envelope"
 	"github.com/cloisterhq/cloister/internal/secret"
+	"github.com/cloisterhq/cloister/test/duckdb"
 )
 
 const (
@@ -32,6 +32,7 @@ type letters struct {
 	sealed   [][]byte
 	// batches are the rows of each envelope once more, for the peer.
 	batches [][]table.Values
+	native  []*duckdb.Native
 	rows    int
 	bytes   int // of all envelopes
 }
@@ -167,6 +168,3 @@ func (r ring) Open(context.Context, envelope.Header) (secret.Bytes, error) { ret
 func (r ring) Reopen(ctx context.Context, h envelope.Header, _ string, _ uint64) (secret.Bytes, error) {
 	return r.Open(ctx, h)
 }
-
-// size writes bytes for people.
-func size(bytes float64) string { return fmt.Sprintf("%.1f MB", bytes/1e6) }

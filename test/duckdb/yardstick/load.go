@@ -12,7 +12,7 @@ import (
 )
 
 // load fills both sides, in the same batches.
-func (r *Report) load(ctx context.Context, rows int) (*bench, error) {
+func (r *Queries) load(ctx context.Context, rows int) (*bench, error) {
 	desk, err := genuine.NewDesk(ctx)
 	if err != nil {
 		return nil, err
@@ -57,7 +57,7 @@ func (r *Report) load(ctx context.Context, rows int) (*bench, error) {
 }
 
 // measureBytes loads the first six columns into both, and asks what they take.
-func (r *Report) measureBytes(ctx context.Context, rows int) error {
+func (r *Queries) measureBytes(ctx context.Context, rows int) error {
 	c := visits(sixColumns)
 	peer, err := duckdb.Open(ctx, threads)
 	if err != nil {
@@ -94,7 +94,7 @@ func (r *Report) measureBytes(ctx context.Context, rows int) error {
 }
 
 // measureGrowth runs some shapes over tables of several sizes, ours alone.
-func (r *Report) measureGrowth(ctx context.Context, sizes []int, repeats int) error {
+func (r *Queries) measureGrowth(ctx context.Context, sizes []int, repeats int) error {
 	desk, err := genuine.NewDesk(ctx)
 	if err != nil {
 		return err

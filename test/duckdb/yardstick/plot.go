@@ -33,7 +33,7 @@ func sides() []side {
 }
 
 // plot draws the medians, milliseconds on a logarithmic scale from 1 on.
-func (r *Report) plot() []byte {
+func (r *Queries) plot() []byte {
 	longest := 10.0
 	for _, row := range r.Rows {
 		for _, s := range sides() {
