@@ -9,9 +9,11 @@ MAINS   := cloister cloister-parent cloister-enclave cloister-sim
 KILLS   ?= 500
 SEED    ?= 0
 KERNEL  ?= built
+BOOTS   ?= 50
+VMTEST  = $(GO) test ./test/vm -count 1 -timeout 60m -v -vm-image $(CURDIR)/$(BIN)/image/cloister.eif -vm-bin $(CURDIR)/$(BIN)
 TOOL    := cd tools && $(GO) build -o ../$(BIN)/tools/
 
-.PHONY: all build demo test crash bench bench-eif bench-relay oracle race image rebuild-check lint generate generate-check depaware depaware-check fuzz clean help
+.PHONY: all build demo test crash bench bench-ingest bench-eif bench-relay oracle race image rebuild-check e2e-vm boots lint generate generate-check depaware depaware-check fuzz clean help
 
 all: build
 
@@ -32,12 +34,16 @@ test: ## run every test that needs nothing but Go
 crash: ## kill processes KILLS times (500) at random moments; nothing may be lost or counted twice
 	@$(GO) test ./test/fault -run 'TestCrash$$' -count 1 -timeout 120m -v -kills $(KILLS) -seed $(SEED)
 
-bench: ## ratios against named yardsticks, each measured in the same run
+bench: build ## ratios against named yardsticks, each measured in the same run
 	$(GO) test -run '^$$' -bench Verify -benchtime 3s ./attestation/verifier
 	$(GO) test -run '^$$' -bench WarmUnwrap -benchtime 50x ./enclave/ingest
+	$(GO) test -run '^$$' -bench Device -benchtime 10x ./sim/vhost/vsockdev
 	cd test/duckdb && CGO_ENABLED=1 $(GO) run ./yardstick
 	$(GO) run ./test/relay
 	$(GO) test -run '^$$' -bench Measure$$ -benchtime 5x ./eif
+
+bench-ingest: build ## the part of bench on ingestion alone
+	cd test/duckdb && CGO_ENABLED=1 $(GO) run ./yardstick -only ingestion
 
 bench-eif: ## measuring an image beside sha384sum, and what it holds for one of 4 GiB
 	$(GO) test -run '^$$' -bench Measure$$ -benchtime 5x ./eif
@@ -57,6 +63,12 @@ fuzz: ## run every fuzz target for a few seconds each
 
 image: ## build the signed enclave image and its reference values into bin/image (IMAGEFLAGS=--help says more)
 	$(GO) run ./image/build $(IMAGEFLAGS)
+
+e2e-vm: build image ## boot the image in a virtual machine: a probe, evidence, the demo, kills (fetches a QEMU on Debian)
+	$(VMTEST)
+
+boots: build image ## boot the image BOOTS times (50) in a row, each to verified evidence, and print how long that took
+	$(VMTEST) -run 'TestBoots$$' -vm-boots $(BOOTS)
 
 rebuild-check: ## build the image twice, elsewhere and as another user, and compare every byte (KERNEL=cached: not the kernel)
 	$(GO) run ./image/rebuild --kernel $(KERNEL)

@@ -42,6 +42,7 @@ var rules = []rule{
 		"the measured image holds the enclave and nothing else; no way to start programs or to be inspected"},
 	{"client/...", ours("enclave/...", "parent/...", "sim/...", "attestation/nsm"), "a relying party neither serves nor attests"},
 	{"sim/nsmsim", ours("enclave/...", "parent/...", "client/..."), "a simulated device knows only the device's interface"},
+	{"sim/vhost/...", ours("enclave/...", "parent/...", "client/..."), "a simulated machine carries bytes and knows nobody's"},
 	{"sim/kmssim", ours("enclave/...", "parent/...", "client/..."), "simulated KMS decides as KMS does, from the document alone"},
 	{"cmd/cloister", ours("enclave/...", "parent/...", "sim/...", "attestation/nsm"), "people's side: their own data and results"},
 	{"cmd/cloister-parent", append(ours("enclave/...", "client/...", "sim/...", "internal/envelope", "internal/secret", "attestation/nsm"), "testing"),
