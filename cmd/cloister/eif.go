@@ -106,12 +106,17 @@ type signerRow struct {
 // inspect reads a whole image. What is wrong with it becomes a finding, once
 // header and sections agree.
 func inspect(ctx context.Context, path string) (*inspection, error) {
+	return inspectBy(ctx, path, (*eif.Image).Measure)
+}
+
+// inspectBy measures in one of package eif's ways.
+func inspectBy(ctx context.Context, path string, measure func(*eif.Image, context.Context, func(int64)) (*eif.Measurement, error)) (*inspection, error) {
 	f, m, err := openImage(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	measured, err := m.Measure(ctx, nil)
+	measured, err := measure(m, ctx, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -220,7 +225,7 @@ file whose structure is refused too, says so on stderr, and exits with 1.`,
 		if err != nil {
 			return err
 		}
-		x, err := inspect(cmd.Context(), args[0])
+		x, err := inspectBy(cmd.Context(), args[0], (*eif.Image).Registers)
 		if err != nil {
 			return refusedFile(err)
 		}

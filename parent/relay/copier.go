@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -36,8 +35,8 @@ type Moved func(fromFirst bool, n int)
 
 // Join carries bytes both ways until both sides have finished sending, one of
 // them fails, nobody sends, or ctx ends. The end of one direction is passed on
-// and leaves the other one open. Both connections are closed when it returns.
-// moved may be nil.
+// and leaves the other one open. Both connections are closed when it returns,
+// and deadlines that they had don't count. moved may be nil.
 func (c *Copier) Join(ctx context.Context, a, b net.Conn, moved Moved) {
 	if moved == nil {
 		moved = func(bool, int) {}
@@ -46,107 +45,108 @@ func (c *Copier) Join(ctx context.Context, a, b net.Conn, moved Moved) {
 	defer closeBoth()
 	stop := context.AfterFunc(ctx, closeBoth)
 	defer stop()
-	j := &joint{idle: c.idle, begun: time.Now()}
+	if a.SetDeadline(time.Time{}) != nil || b.SetDeadline(time.Time{}) != nil {
+		return // closed already
+	}
+	j := newJoint(c.idle, closeBoth)
+	defer j.stop()
 	var other sync.WaitGroup
-	other.Go(func() { c.oneWay(j, a, b, closeBoth, func(n int) { moved(false, n) }) })
-	c.oneWay(j, b, a, closeBoth, func(n int) { moved(true, n) })
+	other.Go(func() { c.oneWay(j, &j.writing[0], a, b, func(n int) { moved(false, n) }) })
+	c.oneWay(j, &j.writing[1], b, a, func(n int) { moved(true, n) })
 	other.Wait()
 }
 
-// joint is what both directions of a joined pair share.
+// joint is what both directions of a joined pair share. One timer watches the
+// pair: deadlines on every read and write would cost as much as carrying a
+// small piece.
 type joint struct {
 	idle  time.Duration
 	begun time.Time
-	last  atomic.Int64 // when a byte last came in, nanoseconds from begun
+	end   func()
+	// last is when a byte last came in, and writing since when each direction
+	// waits for its other end to take one, 0 when it doesn't: nanoseconds from
+	// begun.
+	last    atomic.Int64
+	writing [2]atomic.Int64
+
+	mu    sync.Mutex
+	timer *time.Timer // guarded by mu, as over
+	over  bool
 }
 
-// touch notes that a byte came in, and answers when.
-func (j *joint) touch() time.Duration {
-	now := time.Since(j.begun)
-	j.last.Store(int64(now))
-	return now
+// newJoint begins to watch a pair, and ends it when it is silent.
+func newJoint(idle time.Duration, end func()) *joint {
+	j := &joint{idle: idle, begun: time.Now(), end: end}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.timer = time.AfterFunc(idle, j.watch)
+	return j
 }
 
-// left is how long the pair may still stay silent.
+// watch ends the pair, or comes again when it could be silent next.
+func (j *joint) watch() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch left := j.left(); {
+	case j.over:
+	case left <= 0:
+		j.end()
+	default:
+		j.timer.Reset(left)
+	}
+}
+
+// left is how long the pair may still stay as it is. A side that takes nothing
+// is as dead as a silent one, whatever it sends.
 func (j *joint) left() time.Duration {
-	return j.idle - (time.Since(j.begun) - time.Duration(j.last.Load()))
+	since := j.last.Load()
+	for i := range j.writing {
+		if begun := j.writing[i].Load(); begun != 0 {
+			since = min(since, begun)
+		}
+	}
+	return j.idle - (time.Since(j.begun) - time.Duration(since))
+}
+
+// stop ends the watch.
+func (j *joint) stop() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.over = true
+	j.timer.Stop()
 }
 
 // oneWay carries one direction and passes its end on.
-func (c *Copier) oneWay(j *joint, to, from net.Conn, abort func(), moved func(n int)) {
+func (c *Copier) oneWay(j *joint, writing *atomic.Int64, to, from net.Conn, moved func(n int)) {
 	buffer := c.buffers.Get().(*[bufferSize]byte)
 	defer c.buffers.Put(buffer)
-	if err := copyAll(j, to, from, buffer[:], moved); err != nil || closeWrite(to) != nil {
-		abort()
+	if err := j.copyAll(writing, to, from, buffer[:], moved); err != nil || closeWrite(to) != nil {
+		j.end()
 	}
 }
 
-// copyAll copies until from ends, or for as long as the pair isn't silent. A
-// read's deadline stays while bytes come, and is looked at anew when it is
-// over: setting one for every piece costs as much as carrying a small one.
-func copyAll(j *joint, to, from net.Conn, buffer []byte, moved func(n int)) error {
-	for out := (outlet{joint: j, conn: to}); ; {
-		left := j.left()
-		if left <= 0 {
-			return os.ErrDeadlineExceeded
-		}
-		if err := from.SetReadDeadline(time.Now().Add(left)); err != nil {
-			return err
-		}
-		err := out.carry(from, buffer, moved)
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case errors.Is(err, errSilent):
-			// The other direction may have been busy meanwhile, or this one.
-		default:
-			return err
-		}
-	}
-}
-
-// errSilent says that a read's deadline is over.
-var errSilent = errors.New("relay: nothing came")
-
-// outlet is where one direction goes.
-type outlet struct {
-	joint *joint
-	conn  net.Conn
-	by    time.Duration // the deadline of writing, from the joint's beginning
-}
-
-// carry copies until a read fails, and never answers nil. io.Copy isn't used:
-// vsock connections know no splice, and it would allocate a buffer for each.
-func (o *outlet) carry(from net.Conn, buffer []byte, moved func(n int)) error {
+// copyAll copies until from ends. io.Copy isn't used: vsock connections know
+// no splice, and it would allocate a buffer for each of them.
+func (j *joint) copyAll(writing *atomic.Int64, to, from net.Conn, buffer []byte, moved func(n int)) error {
 	for {
 		n, err := from.Read(buffer)
 		if n > 0 {
-			if err := o.extend(o.joint.touch()); err != nil {
+			now := int64(time.Since(j.begun)) + 1 // never 0
+			j.last.Store(now)
+			writing.Store(now)
+			if _, err := to.Write(buffer[:n]); err != nil {
 				return err
 			}
-			if _, err := o.conn.Write(buffer[:n]); err != nil {
-				return err
-			}
+			writing.Store(0)
 			moved(n)
 		}
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return errSilent
+		if errors.Is(err, io.EOF) {
+			return nil
 		}
 		if err != nil {
 			return err
 		}
 	}
-}
-
-// extend gives a write from now on the idle time, and up to an eighth more, so
-// that not every write sets a deadline. A side that takes nothing for as long
-// is as dead as a silent one.
-func (o *outlet) extend(now time.Duration) error {
-	if o.by-now >= o.joint.idle {
-		return nil
-	}
-	o.by = now + o.joint.idle + o.joint.idle/8
-	return o.conn.SetWriteDeadline(o.joint.begun.Add(o.by))
 }
 
 // closeWrite passes the end of a direction on. A connection that can't be

@@ -146,3 +146,63 @@ func TestWholeClose(t *testing.T) {
 		}
 	})
 }
+
+// TestOldDeadlines joins connections that somebody has given little time before.
+func TestOldDeadlines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, near := net.Pipe()
+		b, far := net.Pipe()
+		for _, c := range []net.Conn{near, far} {
+			if err := c.SetDeadline(time.Now().Add(time.Second)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			relay.NewCopier(time.Minute).Join(t.Context(), near, far, nil)
+		}()
+		time.Sleep(30 * time.Second)
+		for _, way := range [][2]net.Conn{{a, b}, {b, a}} {
+			go func() { _, _ = way[0].Write([]byte{7}) }()
+			if _, err := io.ReadFull(way[1], make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(59 * time.Second)
+		if isOver(ended) {
+			t.Error("it ended before the time was up")
+		}
+		a.Close()
+		b.Close()
+		if !isOver(ended) {
+			t.Error("it goes on")
+		}
+	})
+}
+
+// TestSlowReader takes a little at a time, never as slowly as nothing at all:
+// each piece has the whole time.
+func TestSlowReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b, ended := pipes(t.Context(), time.Minute)
+		defer a.Close()
+		defer b.Close()
+		go func() {
+			for {
+				if _, err := a.Write(make([]byte, 10)); err != nil {
+					return
+				}
+			}
+		}()
+		for range 20 {
+			time.Sleep(50 * time.Second)
+			if _, err := io.ReadFull(b, make([]byte, 10)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if isOver(ended) {
+			t.Error("a reader that takes something is taken for a dead one")
+		}
+	})
+}

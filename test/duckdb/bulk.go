@@ -185,11 +185,11 @@ func (b *Bulk) append(conn mapping.Connection, batches []*Native) error {
 	return nil
 }
 
-// Rows is how many rows it has.
-func (b *Bulk) Rows() (rows int64, err error) {
+// Int asks for one integer.
+func (b *Bulk) Int(query string) (int64, error) {
 	var result mapping.Result
 	defer mapping.DestroyResult(&result)
-	if mapping.Query(b.conns[0], "SELECT count(*) FROM data."+b.name, &result) == mapping.StateError {
+	if mapping.Query(b.conns[0], query, &result) == mapping.StateError {
 		return 0, fmt.Errorf("duckdb: %s", mapping.ResultError(&result))
 	}
 	return mapping.ValueInt64(&result, 0, 0), nil

@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -235,14 +236,15 @@ func TestCredentials(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip("no curl")
 	}
-	answer := `{
+	var answer atomic.Value
+	answer.Store(`{
   "Code" : "Success",
   "Type" : "AWS-HMAC",
   "AccessKeyId" : "ASIAEXAMPLE",
   "SecretAccessKey" : "secret/with+signs=",
   "Token" : "session==",
   "Expiration" : "2030-01-02T03:04:05Z"
-}`
+}`)
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT /latest/api/token", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "a token") })
 	mux.HandleFunc("GET /latest/meta-data/iam/security-credentials/{role...}", func(w http.ResponseWriter, r *http.Request) {
@@ -252,7 +254,7 @@ func TestCredentials(t *testing.T) {
 		case r.PathValue("role") == "":
 			fmt.Fprint(w, "enclave-host")
 		case r.PathValue("role") == "enclave-host":
-			fmt.Fprint(w, answer)
+			fmt.Fprint(w, answer.Load())
 		default:
 			http.NotFound(w, r)
 		}
@@ -285,7 +287,7 @@ func TestCredentials(t *testing.T) {
 	if got.AccessKeyID != "ASIAEXAMPLE" || got.SecretAccessKey != "secret/with+signs=" || got.SessionToken != "session==" || got.Expires == nil || got.Expires.Year() != 2030 {
 		t.Errorf("the parent reads key %s, which ends %v", got.AccessKeyID, got.Expires)
 	}
-	answer = `{"Code": "Failed"}`
+	answer.Store(`{"Code": "Failed"}`)
 	if err := run(); err == nil {
 		t.Error("an answer without credentials is taken")
 	}
