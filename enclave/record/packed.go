@@ -1,6 +1,8 @@
 package record
 
 import (
+	"slices"
+
 	"github.com/cloisterhq/cloister/internal/columns"
 	"github.com/cloisterhq/cloister/internal/contract"
 )
@@ -12,7 +14,10 @@ func (d *decoder) takePacked(content []byte, rows int) error {
 	if err != nil {
 		return err
 	}
-	p := &packedRecords{decoder: d, rows: rows, fields: make([]*columns.Column, len(d.contract.Fields)), broken: contract.NewMarks(rows)}
+	p := &packedRecords{
+		decoder: d, rows: rows, fields: make([]*columns.Column, len(d.contract.Fields)),
+		broken: contract.NewMarks(rows), nobody: contract.NewMarks(rows),
+	}
 	for i := range packed.Columns() {
 		c := packed.Column(i)
 		p.columns = append(p.columns, c)
@@ -39,6 +44,8 @@ type packedRecords struct {
 	columns []columns.Column
 	fields  []*columns.Column // by field: the values of its own kind, nil for none
 	broken  contract.Marks    // the records that break a rule
+	nobody  []uint64          // no record
+	absent  absence
 }
 
 // assign finds the field of a column. Where no field is meant, all records that
@@ -69,7 +76,7 @@ func (p *packedRecords) mark(present []uint64) {
 func (p *packedRecords) check(i int) {
 	v, c := p.decoder.validator, p.fields[i]
 	if c == nil {
-		v.Nulls(i, make([]uint64, len(p.broken)), p.broken)
+		v.Nulls(i, p.nobody, p.broken)
 		return
 	}
 	v.Nulls(i, c.Present, p.broken)
@@ -122,7 +129,7 @@ func cell(c *columns.Column, i int) columns.Cell {
 func (p *packedRecords) column(i, good int) Column {
 	c := p.fields[i]
 	if c == nil {
-		return empty(good, p.decoder.contract.Fields[i].Type == contract.String)
+		return p.absent.column(good, p.decoder.contract.Fields[i].Type == contract.String)
 	}
 	all := Column{Ints: c.Ints, Texts: c.Dictionary, Codes: c.Codes}
 	if c.Kind == columns.KindBool {
@@ -143,15 +150,23 @@ func (p *packedRecords) column(i, good int) Column {
 	return all
 }
 
-// empty is a column that no record has.
-func empty(rows int, text bool) Column {
-	c := Column{Null: nulls(rows)}
-	if text {
-		c.Texts = make([]string, rows)
-	} else {
-		c.Ints = make([]int64, rows)
+// absence is the columns that no record has: all of them share their values, so
+// that a contract with many columns costs nothing.
+type absence struct {
+	ints  []int64
+	codes []uint16
+	null  []bool
+}
+
+// column answers one of so many records, of texts or of integers.
+func (a *absence) column(rows int, text bool) Column {
+	if a.null == nil {
+		a.ints, a.codes, a.null = make([]int64, rows), make([]uint16, rows), slices.Repeat([]bool{true}, rows)
 	}
-	return c
+	if text {
+		return Column{Texts: []string{""}, Codes: a.codes, Null: a.null}
+	}
+	return Column{Ints: a.ints, Null: a.null}
 }
 
 // keep answers the values of the records that aren't broken; there are so many.

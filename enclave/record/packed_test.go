@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -211,6 +212,36 @@ func TestRejectedTexts(t *testing.T) {
 	snap, _ := s.Snapshot("visits")
 	if texts := snap.Texts(note); texts.Len() != 1 || string(texts.At(0)) != canary {
 		t.Errorf("%d texts", texts.Len())
+	}
+}
+
+// TestAbsent demands that columns which nobody has cost next to nothing, however
+// many a contract has.
+func TestAbsent(t *testing.T) {
+	c := &contract.Contract{Dataset: "wide", ID: "wide", Version: "1", Floor: 5, Fields: []contract.Field{{Name: "id", Type: contract.Integer, Role: contract.Unit}}}
+	for i := len(c.Fields); i < limits.Columns; i++ {
+		c.Fields = append(c.Fields, contract.Field{Name: fmt.Sprint("c", i), Type: contract.Type(1 + i%6), Role: contract.Dimension})
+	}
+	all := make([]columns.Record, limits.BatchRows)
+	for i := range all {
+		all[i] = columns.Record{columns.Int("id", int64(i))}
+	}
+	content, err := columns.EncodePacked(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := header()
+	h.Dataset, h.Contract, h.Codec = c.Dataset, c.Version, columns.CodecPacked
+	o, v := opened(t, h, len(all), content), validator(t, c)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	batch, _, err := record.Decode(o, v)
+	runtime.ReadMemStats(&after)
+	if err != nil || batch.Len() != len(all) {
+		t.Fatalf("%d rows: %v", batch.Len(), err)
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > 8<<20 {
+		t.Errorf("%d bytes were allocated for one column of %d", took, limits.Columns)
 	}
 }
 

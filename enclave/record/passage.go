@@ -2,7 +2,6 @@ package record
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/cloisterhq/cloister/internal/contract"
 )
@@ -37,17 +36,13 @@ func (p *Passage) Carry(b *Batch) (*Batch, error) {
 		return nil, ErrContract
 	}
 	next := &Batch{contract: p.to, rows: b.rows, columns: make([]Column, len(p.to.Fields))}
+	var absent absence
 	for i, at := range p.source {
-		switch {
-		case at >= 0:
+		if at >= 0 {
 			next.columns[i] = b.columns[at]
-		case p.to.Fields[i].Type == contract.String:
-			next.columns[i] = Column{Texts: make([]string, b.rows), Null: nulls(b.rows)}
-		default:
-			next.columns[i] = Column{Ints: make([]int64, b.rows), Null: nulls(b.rows)}
+		} else {
+			next.columns[i] = absent.column(b.rows, p.to.Fields[i].Type == contract.String)
 		}
 	}
 	return next, nil
 }
-
-func nulls(rows int) []bool { return slices.Repeat([]bool{true}, rows) }

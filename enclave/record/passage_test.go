@@ -55,7 +55,7 @@ func TestCarry(t *testing.T) {
 		case at >= 0:
 			want = b.Column(at)
 		case f.Type == contract.String:
-			want = record.Column{Texts: []string{"", "", ""}, Null: []bool{true, true, true}}
+			want = record.Column{Texts: []string{""}, Codes: []uint16{0, 0, 0}, Null: []bool{true, true, true}}
 		default:
 			want = record.Column{Ints: []int64{0, 0, 0}, Null: []bool{true, true, true}}
 		}

@@ -57,7 +57,7 @@ func TestBulk(t *testing.T) {
 		"count(*)":                     n,
 		"sum(person >> 33)::BIGINT":    sum(func(i int64) int64 { return i }),
 		"sum(small)::BIGINT":           sum(func(i int64) int64 { return i % 11 }),
-		"sum(epoch(instant))::BIGINT":       sum(func(i int64) int64 { return i }),
+		"sum(epoch(instant))::BIGINT":  sum(func(i int64) int64 { return i }),
 		"max(day - DATE '1970-01-01')": 99,
 		"count(*) FILTER (flag)":       n / 2,
 		"count(DISTINCT name)":         3,

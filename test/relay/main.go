@@ -68,6 +68,9 @@ func run(ctx context.Context, s sizes, page string) error {
 	for turn := range s.repeats {
 		for i := range measures() {
 			for k := range ways {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
 				w := ways[(k+turn)%len(ways)]
 				if w.inside && measures()[i].name != halfTrip {
 					continue

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -106,6 +107,9 @@ func startChild(name, dir string) (*way, error) {
 	}
 	cmd := exec.Command(self, child, name, dir)
 	cmd.Stderr = os.Stderr
+	if _, err := cmd.StdinPipe(); err != nil { // it ends with this process, and then the child does
+		return nil, err
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -171,6 +175,10 @@ func serveChild(name, dir string) error {
 		return err
 	}
 	fmt.Println(l.Addr())
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // until the other process ends
+		l.Close()
+	}()
 	return serve(name, l, dir)
 }
 

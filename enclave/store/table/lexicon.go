@@ -44,7 +44,10 @@ type lexicon struct {
 	texts Texts
 	seed  maphash.Seed
 	word  uint64   // the seed of integers
-	slots []uint32 // a power of two; a slot holds code + 1
+	// slots are a power of two in number. One holds code + 1 in as many low bits
+	// as number a slot, and bits of the hash above them, so that most of those who
+	// look at another's slot see that without a look at its value.
+	slots []uint32
 }
 
 // newLexicon makes an empty one, for texts or for integers.
@@ -94,30 +97,45 @@ func extend[T any](s []T, n int) []T {
 	return next
 }
 
+// place answers the slot that a hash begins at, and the bits of the hash that a
+// slot holds.
+func (l *lexicon) place(hash uint64) (at, tag uint32) {
+	low := uint32(len(l.slots) - 1)
+	return uint32(hash) & low, uint32(hash>>32) &^ low
+}
+
 // text answers the code of a text. It keeps a copy of a new one.
 func (l *lexicon) text(s string) uint32 {
-	at := maphash.String(l.seed, s) & uint64(len(l.slots)-1)
-	for ; l.slots[at] != 0; at = (at + 1) & uint64(len(l.slots)-1) {
-		if code := l.slots[at] - 1; string(l.texts.At(int(code))) == s {
+	at, tag := l.place(maphash.String(l.seed, s))
+	low := uint32(len(l.slots) - 1)
+	for slot := l.slots[at]; slot != 0; slot = l.slots[at] {
+		if code := slot&low - 1; slot&^low == tag && string(l.texts.At(int(code))) == s {
 			return code
 		}
+		at = (at + 1) & low
 	}
 	l.texts.bytes = append(extend(l.texts.bytes, len(s)), s...)
 	l.texts.ends = append(extend(l.texts.ends, 1), uint32(len(l.texts.bytes)))
-	return l.fill(at)
+	return l.fill(at, tag)
 }
 
 // integer answers the code of an integer.
 func (l *lexicon) integer(v int64) uint32 {
-	at := mix(l.word, uint64(v)) & uint64(len(l.slots)-1)
-	for ; l.slots[at] != 0; at = (at + 1) & uint64(len(l.slots)-1) {
-		code := l.slots[at] - 1
-		if binary.LittleEndian.Uint64(l.texts.bytes[8*int(code):]) == uint64(v) {
+	at, tag := l.place(mix(l.word, uint64(v)))
+	low := uint32(len(l.slots) - 1)
+	for slot := l.slots[at]; slot != 0; slot = l.slots[at] {
+		if code := slot&low - 1; slot&^low == tag && l.name(code) == uint64(v) {
 			return code
 		}
+		at = (at + 1) & low
 	}
 	l.texts.bytes = binary.LittleEndian.AppendUint64(extend(l.texts.bytes, 8), uint64(v))
-	return l.fill(at)
+	return l.fill(at, tag)
+}
+
+// name answers the integer of a code.
+func (l *lexicon) name(code uint32) uint64 {
+	return binary.LittleEndian.Uint64(l.texts.bytes[8*int(code):])
 }
 
 // integers writes the codes of integers. It reads many slots, and then all that
@@ -129,12 +147,21 @@ func (l *lexicon) integers(values []int64, codes []uint32) {
 	var found [128]uint64
 	for len(values) > 0 {
 		n := min(len(values), len(found))
-		mask := uint64(len(l.slots) - 1)
+		low := uint32(len(l.slots) - 1)
 		for i, v := range values[:n] {
-			codes[i] = l.slots[mix(l.word, uint64(v))&mask]
+			found[i] = mix(l.word, uint64(v))
+			codes[i] = l.slots[uint32(found[i])&low]
+		}
+		for i, slot := range codes[:n] {
+			at, tag := l.place(found[i])
+			for slot != 0 && slot&^low != tag {
+				at = (at + 1) & low
+				slot = l.slots[at]
+			}
+			codes[i] = slot & low
 		}
 		for i, code := range codes[:n] {
-			found[i] = binary.LittleEndian.Uint64(l.texts.bytes[8*int(max(code, 1)-1):])
+			found[i] = l.name(max(code, 1) - 1)
 		}
 		for i, v := range values[:n] {
 			// What stood in a slot is right even when the table grew since.
@@ -149,9 +176,9 @@ func (l *lexicon) integers(values []int64, codes []uint32) {
 }
 
 // fill puts the newest value into its slot and answers its code.
-func (l *lexicon) fill(at uint64) uint32 {
+func (l *lexicon) fill(at, tag uint32) uint32 {
 	count := l.texts.Len()
-	l.slots[at] = uint32(count)
+	l.slots[at] = tag | uint32(count)
 	if 4*count > 3*len(l.slots) {
 		l.double()
 	}
@@ -160,19 +187,19 @@ func (l *lexicon) fill(at uint64) uint32 {
 
 func (l *lexicon) double() {
 	l.slots = make([]uint32, 2*len(l.slots))
-	mask := uint64(len(l.slots) - 1)
+	low := uint32(len(l.slots) - 1)
 	for code := range l.texts.Len() {
-		text := l.texts.At(code)
-		var at uint64
+		var hash uint64
 		if l.texts.ends != nil {
-			at = maphash.Bytes(l.seed, text) & mask
+			hash = maphash.Bytes(l.seed, l.texts.At(code))
 		} else {
-			at = mix(l.word, binary.LittleEndian.Uint64(text)) & mask
+			hash = mix(l.word, l.name(uint32(code)))
 		}
+		at, tag := l.place(hash)
 		for l.slots[at] != 0 {
-			at = (at + 1) & mask
+			at = (at + 1) & low
 		}
-		l.slots[at] = uint32(code) + 1
+		l.slots[at] = tag | uint32(code) + 1
 	}
 }
 

@@ -7,7 +7,8 @@ import (
 
 // Memory is what tables may hold together, in bytes. It counts what the newest
 // snapshots show, the dictionaries, and what merges are writing. Older
-// snapshots, which queries hold for a while, are on top.
+// snapshots, which queries hold for a while, are on top, and so is what an
+// Append works with: under 2 MiB for as many rows as an envelope has.
 type Memory struct {
 	most int64
 	held atomic.Int64
