@@ -42,7 +42,7 @@ var ErrEnded = errors.New("vm: the machine ended")
 
 // errUncalibrated says that the kernel found no clock. It counts the
 // processor's counter against an interval timer, and an interpreter that had to
-// wait in that moment makes it give up. Nothing of the image has run then.
+// wait in that moment makes it give up. The image's init hasn't run then.
 var errUncalibrated = errors.New("vm: the kernel couldn't calibrate the processor's counter")
 
 // Config says what a machine is.

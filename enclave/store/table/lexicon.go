@@ -43,7 +43,7 @@ func (t Texts) At(code int) []byte {
 type lexicon struct {
 	texts Texts
 	seed  maphash.Seed
-	word  uint64   // the seed of integers
+	word  uint64 // the seed of integers
 	// slots are a power of two in number. One holds code + 1 in as many low bits
 	// as number a slot, and bits of the hash above them, so that most of those who
 	// look at another's slot see that without a look at its value.

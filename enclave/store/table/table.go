@@ -11,7 +11,6 @@ package table
 
 import (
 	"errors"
-	"math"
 	"sync"
 	"sync/atomic"
 
@@ -27,8 +26,9 @@ var (
 	ErrMemory = errors.New("table: out of the memory that tables may hold")
 )
 
-// maxCodes bounds the different values of a column with a dictionary.
-const maxCodes = math.MaxUint32 - 1
+// maxCodes bounds the different values of a column with a dictionary: three
+// quarters of the slots that 32 bits can number.
+const maxCodes = 3 << 30
 
 // Values is one column of rows to append: Texts for a string, Ints for every
 // other type, and Null for both. Where Codes isn't nil, Texts are different ones
