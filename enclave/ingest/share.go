@@ -9,8 +9,8 @@ import (
 const (
 	// rest is how many times longer than the last envelope was worked on the next
 	// one waits while queries run. What isn't counted as work, hash and opening,
-	// is a third of it or so: ingestion has a quarter of one processor then.
-	rest = 4
+	// is a third of it or so: ingestion has about half of one processor then.
+	rest = 1
 	// longestRest bounds what one envelope waits for the others.
 	longestRest = 250 * time.Millisecond
 )
