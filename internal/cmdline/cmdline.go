@@ -7,6 +7,7 @@ package cmdline
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -78,8 +79,8 @@ func (e *Error) Error() string {
 }
 
 // Check demands that proc, the content of /proc/cmdline, is Line, with or
-// without its newline, and behind it at most 32 words
-// " virtio_mmio.device=<size>@<address>:<irq>[:<id>]" (Linux,
+// without its newline, and behind it, after spaces, at most 32 words
+// "virtio_mmio.device=<size>@<address>:<irq>[:<id>]" (Linux,
 // Documentation/admin-guide/kernel-parameters.txt), which is how virtual
 // machines without PCI tell the kernel of their devices. Anything else is an
 // *Error.
@@ -94,14 +95,15 @@ func Check(proc []byte) error {
 	if rest == "" {
 		return nil
 	}
-	words := strings.Split(rest, " ")
-	if words[0] != "" {
+	if rest[0] != ' ' {
 		return &Error{Kind: Another} // Line's last word goes on
 	}
-	if len(words)-1 > devices {
+	// Machines differ in how many spaces they put, and spaces say nothing.
+	words := slices.DeleteFunc(strings.Split(rest, " "), func(word string) bool { return word == "" })
+	if len(words) > devices {
 		return &Error{Kind: TooMany}
 	}
-	for i, word := range words[1:] {
+	for i, word := range words {
 		if !isDevice(word) {
 			return &Error{Kind: Appended, Word: i + 1}
 		}

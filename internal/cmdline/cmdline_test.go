@@ -35,6 +35,8 @@ func TestCheck(t *testing.T) {
 		{"a size in M", cmdline.Line + " virtio_mmio.device=1M@0xd0000000:5", 0, 0},
 		{"a hexadecimal size", cmdline.Line + " virtio_mmio.device=0x200@0xd0000000:5", 0, 0},
 		{"an id", cmdline.Line + " virtio_mmio.device=4K@0xd0000000:5:3", 0, 0},
+		{"two spaces, as QEMU's nitro-enclave puts them", cmdline.Line + " " + device + "\n", 0, 0},
+		{"a space behind", cmdline.Line + " \n", 0, 0},
 		{"the most devices", cmdline.Line + strings.Repeat(device, 32), 0, 0},
 
 		{"nothing", "", another, 0},
@@ -52,8 +54,8 @@ func TestCheck(t *testing.T) {
 		{"more than the most", strings.Repeat("x", cmdline.Max+1), tooLong, 0},
 		{"more than the most, right at first", cmdline.Line + strings.Repeat(" ", cmdline.Max), tooLong, 0},
 
-		{"a space behind", cmdline.Line + " ", appended, 1},
-		{"two spaces", cmdline.Line + " " + device, appended, 1},
+		{"a tab behind a space", cmdline.Line + " \t" + device, appended, 1},
+		{"a word behind two spaces", cmdline.Line + "  quiet", appended, 1},
 		{"a word", cmdline.Line + " quiet", appended, 1},
 		{"trust", cmdline.Line + " random.trust_cpu=on", appended, 1},
 		{"another init", cmdline.Line + device + " rdinit=/bin/sh", appended, 2},
@@ -161,8 +163,9 @@ func model(proc string) bool {
 	if !strings.HasPrefix(proc, cmdline.Line) {
 		return false
 	}
-	words := strings.Split(proc[len(cmdline.Line):], " ")
-	if words[0] != "" || len(words) > 33 {
+	rest := proc[len(cmdline.Line):]
+	words := strings.FieldsFunc(rest, func(r rune) bool { return r == ' ' })
+	if rest != "" && rest[0] != ' ' || len(words) > 32 {
 		return false
 	}
 	fits := func(digits string, base, bits int) bool {
@@ -172,7 +175,7 @@ func model(proc string) bool {
 		_, err := strconv.ParseUint(digits, base, bits)
 		return err == nil
 	}
-	for _, w := range words[1:] {
+	for _, w := range words {
 		m := word.FindStringSubmatch(w)
 		if m == nil || !fits(m[1], 16, 31) || !fits(m[2], 10, 31) || !fits(m[3], 16, 64) || !fits(m[4], 10, 31) || !fits(m[5], 10, 31) {
 			return false

@@ -71,7 +71,7 @@ func nitro(t *testing.T, path string, ports ...uint32) map[uint32]net.Listener {
 // accept waits for the guest.
 func accept(t *testing.T, l net.Listener) net.Conn {
 	t.Helper()
-	stop := time.AfterFunc(hang/5, func() { l.Close() })
+	stop := time.AfterFunc(hang/10, func() { l.Close() })
 	defer stop.Stop()
 	conn, err := l.Accept()
 	if err != nil {
