@@ -10,7 +10,7 @@ KILLS   ?= 500
 SEED    ?= 0
 KERNEL  ?= built
 BOOTS   ?= 50
-VMTEST  = $(GO) test ./test/vm -count 1 -timeout 60m -v -vm-image $(CURDIR)/$(BIN)/image/cloister.eif -vm-bin $(CURDIR)/$(BIN)
+VMTEST  = $(GO) test ./test/vm -count 1 -timeout 60m -v -vm-image $(CURDIR)/$(BIN)/image/cloister.eif -vm-bin $(CURDIR)/$(BIN) $(if $(NITROQEMU),-vm-nitro-qemu $(NITROQEMU))
 TOOL    := cd tools && $(GO) build -o ../$(BIN)/tools/
 
 .PHONY: all build demo test crash bench bench-ingest bench-eif bench-relay oracle race image rebuild-check e2e-vm boots lint generate generate-check depaware depaware-check fuzz clean help
@@ -64,7 +64,7 @@ fuzz: ## run every fuzz target for a few seconds each
 image: ## build the signed enclave image and its reference values into bin/image (IMAGEFLAGS=--help says more)
 	$(GO) run ./image/build $(IMAGEFLAGS)
 
-e2e-vm: build image ## boot the image in a virtual machine: a probe, evidence, the demo, kills (fetches a QEMU on Debian)
+e2e-vm: build image ## boot the image in a virtual machine: a probe, evidence, the demo, kills (fetches a QEMU on Debian; NITROQEMU: one that measures)
 	$(VMTEST)
 
 boots: build image ## boot the image BOOTS times (50) in a row, each to verified evidence, and print how long that took
