@@ -27,6 +27,7 @@ type Snapshot = table.Snapshot
 // goroutines.
 type Store struct {
 	tables map[string]*table.Table
+	rests  map[string]*rest
 	memory *table.Memory
 }
 
@@ -36,9 +37,10 @@ func New(contracts []*contract.Contract) *Store { return NewLimited(contracts, t
 
 // NewLimited is New with a limit of the memory of all tables together.
 func NewLimited(contracts []*contract.Contract, m *table.Memory) *Store {
-	s := &Store{tables: make(map[string]*table.Table, len(contracts)), memory: m}
+	s := &Store{tables: make(map[string]*table.Table, len(contracts)), rests: make(map[string]*rest, len(contracts)), memory: m}
 	for _, c := range contracts {
 		s.tables[c.Dataset] = table.New(c, m)
+		s.rests[c.Dataset] = &rest{table: s.tables[c.Dataset]}
 	}
 	return s
 }
@@ -54,6 +56,7 @@ func (s *Store) Append(b *record.Batch) error {
 	if err := t.Append(b.Len(), columns); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
+	s.rests[b.Dataset()].came()
 	return nil
 }
 
