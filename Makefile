@@ -67,7 +67,7 @@ image: ## build the signed enclave image and its reference values into bin/image
 e2e-vm: build image ## boot the image in a virtual machine: a probe, evidence, the demo, kills (fetches a QEMU on Debian; NITROQEMU: one that measures)
 	$(VMTEST)
 
-boots: build image ## boot the image BOOTS times (50) in a row, each to verified evidence, and print how long that took
+boots: build image ## boot the image BOOTS times (50) in a row, each to verified evidence and an answer, and print how long that took
 	$(VMTEST) -run 'TestBoots$$' -vm-boots $(BOOTS)
 
 rebuild-check: ## build the image twice, elsewhere and as another user, and compare every byte (KERNEL=cached: not the kernel)

@@ -164,16 +164,23 @@ const (
 	rows   = 2*limits.BatchRows + 10_000
 )
 
-// TestKilledDuringIngestion kills QEMU while records come in, again and again:
-// every record counts once in the end, and nothing of them is on the console.
-func TestKilledDuringIngestion(t *testing.T) {
-	config, inputs := t.TempDir(), t.TempDir()
+// killsDir writes the configuration of a deployment with one small dataset.
+func killsDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
 	for name, content := range map[string]string{"cloister.yaml": killsConfig, "kills.yaml": killsContract} {
-		if err := os.WriteFile(filepath.Join(config, name), []byte(content), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	d := start(t, config)
+	return dir
+}
+
+// TestKilledDuringIngestion kills QEMU while records come in, again and again:
+// every record counts once in the end, and nothing of them is on the console.
+func TestKilledDuringIngestion(t *testing.T) {
+	inputs := t.TempDir()
+	d := start(t, killsDir(t))
 	good, bad := word(), word()
 	sum := 0
 	for round := range rounds {
