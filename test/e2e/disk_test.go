@@ -21,7 +21,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	const script = `
-mount -t tmpfs -o size=3m none "$SMALL"
+mount -t tmpfs -o size=512k none "$SMALL"
 cloister submit --dataset flchain --spool "$SMALL" --wait 60s "$FILE"
 echo "exit $?" >&2
 TMPDIR="$SMALL" cloister submit --dataset flchain --format csv - <"$FILE"
