@@ -18,6 +18,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/cloisterhq/cloister/attestation"
 	"github.com/cloisterhq/cloister/eif"
@@ -42,7 +43,7 @@ type Image struct {
 // that two readers could read differently, or whose checksum or signature is
 // bad. Close it after use.
 func Open(ctx context.Context, path string) (*Image, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe would be waited for
 	if err != nil {
 		return nil, fmt.Errorf("vm: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/cloisterhq/cloister/internal/cmdline"
@@ -58,6 +59,13 @@ func TestImageIsRefused(t *testing.T) {
 	}
 	if _, err := vm.Open(t.Context(), t.TempDir()); !errors.Is(err, vm.ErrImage) {
 		t.Errorf("a directory: %v", err)
+	}
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := vm.Open(t.Context(), pipe); !errors.Is(err, vm.ErrImage) {
+		t.Errorf("a pipe that nobody writes into: %v", err)
 	}
 	if _, err := vm.Open(t.Context(), filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: %v", err)
