@@ -104,24 +104,11 @@ func (p *packedRecords) report() {
 		r = r[:0]
 		for i := range p.columns {
 			if c := &p.columns[i]; c.Has(number) {
-				r = append(r, cell(c, number))
+				r = append(r, c.Cell(number))
 			}
 		}
 		p.decoder.judge(number, r)
 	}
-}
-
-// cell answers the value that a record has in a column.
-func cell(c *columns.Column, i int) columns.Cell {
-	switch c.Kind {
-	case columns.KindInt:
-		return columns.Int(c.Name, c.Ints[i])
-	case columns.KindText:
-		return columns.Text(c.Name, c.Dictionary[c.Codes[i]])
-	case columns.KindBool:
-		return columns.Bool(c.Name, contract.Marks(c.Bools).Has(i))
-	}
-	return columns.Null(c.Name)
 }
 
 // column answers the values of a field in the records that aren't broken, of

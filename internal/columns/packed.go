@@ -79,7 +79,7 @@ func (b *Batch) Each(each func(i int, r Record) error) error {
 		record = record[:0]
 		for j := range b.columns {
 			if c := &b.columns[j]; c.Has(i) {
-				record = append(record, c.cell(i))
+				record = append(record, c.Cell(i))
 			}
 		}
 		if err := each(i, record); err != nil {
@@ -89,8 +89,8 @@ func (b *Batch) Each(each func(i int, r Record) error) error {
 	return nil
 }
 
-// cell answers the value that record i has.
-func (c *Column) cell(i int) Cell {
+// Cell answers the value that record i has; Has(i) must be true.
+func (c *Column) Cell(i int) Cell {
 	cell := Cell{Name: c.Name, Kind: c.Kind}
 	switch c.Kind {
 	case KindInt:
