@@ -182,7 +182,7 @@ func (m *machine) interpret(ctx context.Context) error {
 	}
 	pid := cmd.Process.Pid
 	m.Log.Info(Started, slog.Int("qemu", pid), slog.String("version", m.QEMU.Version()))
-	if err := os.WriteFile(filepath.Join(m.Dir, PIDFile), []byte(strconv.Itoa(pid)+"\n"), 0o600); err != nil {
+	if err := m.name(pid); err != nil {
 		m.Log.Warn("vm: the process id can't be written", slog.String("error", err.Error()))
 	}
 	stop := context.AfterFunc(ctx, func() {
@@ -201,6 +201,16 @@ func (m *machine) interpret(ctx context.Context) error {
 		how += ": " + text
 	}
 	return fmt.Errorf("%w: %s", ErrEnded, how)
+}
+
+// name writes the process id of QEMU where others look for it: whole or not at
+// all.
+func (m *machine) name(pid int) error {
+	path := filepath.Join(m.Dir, PIDFile)
+	if err := os.WriteFile(path+".new", []byte(strconv.Itoa(pid)+"\n"), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }
 
 // Started is what the log says when QEMU was started, with its process id.

@@ -75,6 +75,11 @@ func (w *world) console(t *testing.T) string {
 	return all
 }
 
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
 // clean demands that nothing of a machine is left.
 func (w *world) clean(t *testing.T) {
 	t.Helper()
@@ -148,12 +153,16 @@ func TestIsStopped(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- vm.Run(ctx, w.Config) }()
-		for deadline := time.Now().Add(30 * time.Second); !strings.Contains(w.console(t), "running"); time.Sleep(10 * time.Millisecond) {
+		pidFile := filepath.Join(w.Dir, vm.PIDFile)
+		for deadline := time.Now().Add(30 * time.Second); !strings.Contains(w.console(t), "running") || !exists(pidFile); time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("%s: it doesn't run: %s", name, w.log)
 			}
 		}
-		pid := strings.TrimSpace(string(read(t, filepath.Join(w.Dir, vm.PIDFile))))
+		pid := strings.TrimSpace(string(read(t, pidFile)))
+		if _, err := os.Stat(filepath.Join("/proc", pid, "stat")); err != nil {
+			t.Fatalf("%s: process %q isn't there while it runs: %v", name, pid, err)
+		}
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("%s: %v", name, err)
