@@ -60,16 +60,16 @@ func TestQuiet(t *testing.T) {
 	d.run(0, "cloister", "query", "SELECT c_canary4e9d, COUNT(*) AS n FROM \"set-canary4e9d\" GROUP BY c_canary4e9d")
 	d.run(1, "cloister", "query", "SELECT id FROM \"set-canary4e9d\" WHERE c_canary4e9d = 'canary4e9d'")
 	d.run(1, "cloister", "query", "SELECT canary4e9d FROM canary4e9d")
-	if err := killRole(d.state, "enclave"); err != nil {
-		t.Fatal(err)
-	}
-	d.run(0, "cloister", "query", "SELECT COUNT(*) AS n FROM \"set-canary4e9d\"")
-
 	out, _ := d.run(0, "cloister-sim", "status", "--state", d.state, "-o", "json")
 	var status struct{ Admin string }
 	if err := json.Unmarshal([]byte(out), &status); err != nil {
 		t.Fatal(err)
 	}
+	if err := killRole(d.state, "enclave"); err != nil {
+		t.Fatal(err)
+	}
+	d.run(0, "cloister", "query", "SELECT COUNT(*) AS n FROM \"set-canary4e9d\"")
+
 	ready(t, status.Admin)
 	scrape(t, status.Admin)
 	d.parentLog()
