@@ -46,6 +46,9 @@ func hexOf(envelope []byte) string {
 // enclave is the other side of the intake: it gives receipts, refuses, waits
 // for keys, hangs, and dies, as it is told.
 type enclave struct {
+	// power is held while it starts or ends.
+	power sync.Mutex
+
 	cloisterv1.UnsafeIntakeServer
 	t         testing.TB
 	transport vsock.Transport
@@ -102,6 +105,8 @@ func (e *enclave) Counters(context.Context, *cloisterv1.CountersRequest) (*clois
 // start brings the enclave up, unless it is.
 func (e *enclave) start() {
 	e.t.Helper()
+	e.power.Lock()
+	defer e.power.Unlock()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.server != nil {
@@ -120,6 +125,8 @@ func (e *enclave) start() {
 
 // kill ends the enclave with everything that it is doing.
 func (e *enclave) kill() {
+	e.power.Lock()
+	defer e.power.Unlock()
 	e.mu.Lock()
 	server := e.server
 	e.server = nil
