@@ -90,25 +90,21 @@ func digitsOf(field int, r table.Range) []digit {
 	return []digit{d, {field: field, size: 2, step: 1, null: true, only: true}}
 }
 
-// number adds what a digit contributes to the numbers of a part's rows.
-func number[T uint32 | uint64](d *digit, p *part, to []T) {
+// number adds what a digit contributes to the numbers of a part's rows. nulls
+// is room for the places of NULLs.
+func number[T uint32 | uint64](d *digit, p *part, to []T, nulls []uint16) {
 	piece := p.span.Column(d.field)
 	base := T(0)
 	if !d.only {
 		base = T(d.place(piece.Base) * d.stride)
 		table.Add(&piece, p.rows, to, base, T(piece.Step/d.step*d.stride))
 	}
-	if !piece.Nullable() {
-		return
-	}
 	null := T(0)
 	if d.null {
 		null = T((d.size - 1) * d.stride)
 	}
-	for i := range to {
-		if piece.Null(p.row(i)) {
-			to[i] += null - base // the offset of a NULL is 0
-		}
+	for _, i := range piece.Nulls(p.rows, p.n, nulls) {
+		to[i] += null - base // the offset of a NULL is 0
 	}
 }
 

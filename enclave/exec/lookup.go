@@ -173,20 +173,20 @@ func (l *Lookup) resolveTexts(ctx context.Context, b *budget, snap *table.Snapsh
 }
 
 // numberKey adds what a digit contributes to the numbers of a part's rows. room
-// is for values.
-func numberKey[T uint32 | uint64](d *digit, p *part, to []T, room []int64) {
+// is for values, and nulls for the places of NULLs.
+func numberKey[T uint32 | uint64](d *digit, p *part, to []T, room []int64, nulls []uint16) {
 	if d.labels == nil {
-		number(d, p, to)
+		number(d, p, to, nulls)
 		return
 	}
 	piece := p.span.Column(d.field)
 	clear(room)
 	table.Add(&piece, p.rows, room, piece.Base, int64(piece.Step))
-	nulls := piece.Nullable()
+	nullable := piece.Nullable()
 	for i := range to {
 		place := d.labels.none
 		switch {
-		case nulls && piece.Null(p.row(i)):
+		case nullable && piece.Null(p.row(i)):
 		case d.labels.byCode != nil:
 			place = d.labels.byCode[room[i]]
 		default:

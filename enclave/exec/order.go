@@ -15,10 +15,11 @@ type order struct {
 
 	sorter *table.Sorter
 	room   [4][]uint32
+	valid  []bool // of rest, see countValid
 }
 
 func newOrder() *order {
-	o := &order{sorter: table.NewSorter(stride)}
+	o := &order{sorter: table.NewSorter(stride), valid: make([]bool, stride)}
 	for i := range o.room {
 		o.room[i] = make([]uint32, stride)
 	}
@@ -77,32 +78,32 @@ func interleave(main, rest []uint32, do func(inRest bool, from, to int)) {
 }
 
 // count adds all rows to the tallies of their groups.
-func (o *order) count(tallies []tally) { countOrdered(tallies, o.main, o.rest) }
-
-// countValid adds the rows that are valid.
-func (o *order) countValid(tallies []tally, valid []bool, room *[4][]uint32) {
-	main := o.main.only(room[0], room[1], func(i int) bool { return valid[o.from+i] })
-	rest := o.rest.only(room[2], room[3], func(i int) bool { return valid[o.at[i]] })
-	countOrdered(tallies, main, rest)
-}
-
-func countOrdered(tallies []tally, main, rest rows) {
-	interleave(main.units, rest.units, func(inRest bool, from, to int) {
-		if inRest {
-			count(tallies, rest.groups[from:to], rest.units[from:to])
-		} else {
-			count(tallies, main.groups[from:to], main.units[from:to])
-		}
+func (o *order) count(tallies []tally) {
+	interleave(o.main.units, o.rest.units, func(inRest bool, from, to int) {
+		r := o.side(inRest)
+		count(tallies, r.groups[from:to], r.units[from:to])
 	})
 }
 
-// only answers some of the rows, in other memory.
-func (r rows) only(units, groups []uint32, which func(i int) bool) rows {
-	n := 0
-	for i := range r.units {
-		if units[n], groups[n] = r.units[i], r.groups[i]; which(i) {
-			n++
-		}
+// countValid adds the rows that are valid.
+func (o *order) countValid(tallies []tally, valid []bool) {
+	main, rest := valid[o.from:], o.valid[:len(o.at)]
+	for i, at := range o.at {
+		rest[i] = valid[at]
 	}
-	return rows{units[:n], groups[:n]}
+	interleave(o.main.units, o.rest.units, func(inRest bool, from, to int) {
+		r, of := o.side(inRest), main
+		if inRest {
+			of = rest
+		}
+		countValid(tallies, r.groups[from:to], r.units[from:to], of[from:to])
+	})
+}
+
+// side answers the rows that interleave means.
+func (o *order) side(inRest bool) *rows {
+	if inRest {
+		return &o.rest
+	}
+	return &o.main
 }

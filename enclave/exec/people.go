@@ -142,9 +142,11 @@ func (p *people) take(w *worker, n int) error {
 		if c.totals.null {
 			w.readValid(c.totals.column)
 			for i, entry := range of {
+				value := int64(0)
 				if w.valid[i] {
-					c.rows[entry]++
+					value = 1
 				}
+				c.rows[entry] += value
 			}
 		}
 	}

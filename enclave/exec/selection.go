@@ -60,7 +60,7 @@ func (w *worker) filter(f *filter, p *part) {
 	}
 	room := w.selection[w.selected:]
 	switch {
-	case nulls:
+	case nulls && f.null:
 		p.n = f.keepNullable(&piece, rows, offsets, w.ranges, room)
 	case f.pass != nil:
 		p.n = keepCodes(f.pass[piece.Base:], rows, offsets, room)
@@ -70,6 +70,10 @@ func (w *worker) filter(f *filter, p *part) {
 		p.n = keepRanges(w.ranges, rows, offsets, room)
 	}
 	p.rows = room[:p.n]
+	if nulls && !f.null { // the offset of a NULL is 0, which may pass
+		p.rows = piece.DropNulls(p.rows)
+		p.n = len(p.rows)
+	}
 }
 
 // row answers the place of the i-th row in the span.
@@ -122,11 +126,11 @@ func keepRanges(ranges []offsetRange, rows []uint16, offsets []uint64, to []uint
 	return n
 }
 
-// keepNullable writes the rows that pass, of a column with NULL.
+// keepNullable writes the rows that pass, of a column whose NULLs pass.
 func (f *filter) keepNullable(p *table.Piece, rows []uint16, offsets []uint64, ranges []offsetRange, to []uint16) int {
 	n := 0
 	for i, row := range rows {
-		pass := f.null
+		pass := true
 		switch {
 		case p.Null(int(row)):
 		case f.pass != nil:

@@ -23,12 +23,31 @@ func count(tallies []tally, groups, units []uint32) {
 	}
 	units = units[:len(groups)]
 	for i, group := range groups {
-		t := &tallies[group]
-		t.rows++
-		if last := units[i] + 1; t.last != last {
-			t.last = last
-			t.units++
+		t, last, other := &tallies[group], units[i]+1, uint32(0)
+		if t.last != last { // without a branch: nobody can predict it
+			other = 1
 		}
+		t.rows, t.units, t.last = t.rows+1, t.units+other, last
+	}
+}
+
+// countValid is count for the rows that are valid. Like there, no branch depends
+// on a row.
+func countValid(tallies []tally, groups, units []uint32, valid []bool) {
+	units, valid = units[:len(groups)], valid[:len(groups)]
+	for i, group := range groups {
+		t, own, row := &tallies[group], units[i]+1, uint32(0)
+		if valid[i] {
+			row = 1
+		}
+		last, other := t.last, uint32(0)
+		if last != own {
+			other = 1
+		}
+		if valid[i] {
+			last = own
+		}
+		t.rows, t.units, t.last = t.rows+int64(row), t.units+other&row, last
 	}
 }
 
@@ -36,10 +55,11 @@ func count(tallies []tally, groups, units []uint32) {
 func (t *tally) count(units []uint32) {
 	last, others := t.last, uint32(0)
 	for _, unit := range units {
+		other := uint32(0)
 		if last != unit+1 {
-			last = unit + 1
-			others++
+			other = 1
 		}
+		others, last = others+other, unit+1
 	}
 	t.rows, t.units, t.last = t.rows+int64(len(units)), t.units+others, last
 }

@@ -18,6 +18,7 @@ type worker struct {
 	selected  int      // how many rows all parts have
 	selection []uint16 // the rows of filtered parts
 	identity  []uint16 // each row's own number
+	nulls     []uint16
 	offsets   []uint64
 
 	// Of each selected row, part by part.
@@ -28,8 +29,8 @@ type worker struct {
 	words  [][]uint64 // for keys whose groups have no places
 	tuple  []uint64
 
+	all   []uint32 // the units of a part before the filters
 	order *order
-	room  [4][]uint32
 }
 
 func (r *run) newWorker(ended func() error) (*worker, error) {
@@ -37,18 +38,15 @@ func (r *run) newWorker(ended func() error) (*worker, error) {
 	if r.keys.places == 0 {
 		words = r.keys.words
 	}
-	const lists = 2*2 + 10*4 + 2*8 + 1 // bytes a row, but for the words
+	const lists = 3*2 + 7*4 + 2*8 + 2 // bytes a row, but for the words
 	if err := r.memory.take(stride*int64(lists+8*words) + table.SorterBytes(stride)); err != nil {
 		return nil, err
 	}
 	w := &worker{
-		run: r, selection: make([]uint16, stride), identity: make([]uint16, stride), offsets: make([]uint64, stride),
+		run: r, selection: make([]uint16, stride), identity: make([]uint16, stride), nulls: make([]uint16, stride), offsets: make([]uint64, stride),
 		units: make([]uint32, stride), groups: make([]uint32, stride), values: make([]int64, stride), valid: make([]bool, stride),
 		words: make([][]uint64, words), tuple: make([]uint64, words),
-		order: newOrder(),
-	}
-	for i := range w.room {
-		w.room[i] = make([]uint32, stride)
+		all: make([]uint32, stride), order: newOrder(),
 	}
 	for i := range w.identity {
 		w.identity[i] = uint16(i)
@@ -106,7 +104,7 @@ func (w *worker) take(spans []table.Span) error {
 		}
 		if c.null {
 			w.readValid(c.column)
-			w.order.countValid(c.tallies, w.valid, &w.room)
+			w.order.countValid(c.tallies, w.valid)
 		}
 	}
 	for i := range w.totals.sketches {
@@ -151,7 +149,7 @@ func (w *worker) readUnits() {
 			p.span.Units(w.units[from:to])
 			return
 		}
-		all, units := w.room[0][:p.span.Len()], w.units[from:to]
+		all, units := w.all[:p.span.Len()], w.units[from:to]
 		p.span.Units(all)
 		for i, row := range p.rows {
 			units[i] = all[row]
@@ -165,7 +163,9 @@ func (w *worker) readGroups(n int) error {
 	if keys.places > 0 {
 		clear(w.groups[:n])
 		for i := range keys.digits {
-			w.each(func(p *part, from, to int) { numberKey(&keys.digits[i], p, w.groups[from:to], w.values[from:to]) })
+			w.each(func(p *part, from, to int) {
+				numberKey(&keys.digits[i], p, w.groups[from:to], w.values[from:to], w.nulls)
+			})
 		}
 		return nil
 	}
@@ -174,7 +174,7 @@ func (w *worker) readGroups(n int) error {
 	}
 	for i := range keys.digits {
 		d := &keys.digits[i]
-		w.each(func(p *part, from, to int) { numberKey(d, p, w.words[d.word][from:to], w.values[from:to]) })
+		w.each(func(p *part, from, to int) { numberKey(d, p, w.words[d.word][from:to], w.values[from:to], w.nulls) })
 	}
 	return w.totals.number(w.words, w.tuple, w.groups[:n])
 }
@@ -185,13 +185,8 @@ func (w *worker) readValues(c column) {
 	w.each(func(p *part, from, to int) {
 		piece, values := p.span.Column(c.field), w.values[from:to]
 		table.Add(&piece, p.rows, values, piece.Base, int64(piece.Step))
-		if !piece.Nullable() {
-			return
-		}
-		for i := range values {
-			if piece.Null(p.row(i)) {
-				values[i] = 0
-			}
+		for _, i := range piece.Nulls(p.rows, p.n, w.nulls) {
+			values[i] = 0
 		}
 	})
 }
@@ -213,7 +208,10 @@ func (w *worker) readValid(c column) {
 	w.each(func(p *part, from, to int) {
 		piece, valid := p.span.Column(c.field), w.valid[from:to]
 		for i := range valid {
-			valid[i] = !piece.Nullable() || !piece.Null(p.row(i))
+			valid[i] = true
+		}
+		for _, i := range piece.Nulls(p.rows, p.n, w.nulls) {
+			valid[i] = false
 		}
 	})
 }

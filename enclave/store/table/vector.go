@@ -207,15 +207,6 @@ func (v *vector) piece(row int) Piece {
 	return p
 }
 
-// Nullable says whether there may be a NULL.
-func (p *Piece) Nullable() bool { return p.null != nil }
-
-// Null says whether the i-th row of a column that is Nullable is NULL.
-func (p *Piece) Null(i int) bool {
-	row := uint(p.row + i)
-	return p.null[row/64]>>(row%64)&1 == 1
-}
-
 // divisor divides by a step without dividing: the inverse of its odd part
 // modulo 2^64 answers exact quotients, and what isn't one is larger than any.
 type divisor struct {
