@@ -51,29 +51,40 @@ func (w *worker) filter(f *filter, p *part) {
 			return
 		}
 	}
+	room := w.selection[w.selected:]
+	p.rows = w.keep(f, p, &piece, room)
+	if nulls && !f.null { // the offset of a NULL is 0, which may pass
+		p.rows = piece.DropNulls(p.rows)
+	}
+	p.n = len(p.rows)
+}
+
+// keep answers the rows of a part that pass, in memory for them.
+func (w *worker) keep(f *filter, p *part, piece *table.Piece, room []uint16) []uint16 {
+	nulls := f.null && piece.Nullable()
+	if p.rows == nil && !nulls && f.pass == nil && len(w.ranges) == 1 {
+		if rows, ok := piece.Within(w.ranges[0].low, w.ranges[0].high, p.n, room); ok {
+			return rows
+		}
+	}
 	offsets := w.offsets[:p.n]
 	clear(offsets)
-	table.Add(&piece, p.rows, offsets, 0, 1)
-	rows := p.rows
+	table.Add(piece, p.rows, offsets, 0, 1)
+	rows, n := p.rows, 0
 	if rows == nil {
 		rows = w.identity[:p.n]
 	}
-	room := w.selection[w.selected:]
 	switch {
-	case nulls && f.null:
-		p.n = f.keepNullable(&piece, rows, offsets, w.ranges, room)
+	case nulls:
+		n = f.keepNullable(piece, rows, offsets, w.ranges, room)
 	case f.pass != nil:
-		p.n = keepCodes(f.pass[piece.Base:], rows, offsets, room)
+		n = keepCodes(f.pass[piece.Base:], rows, offsets, room)
 	case len(w.ranges) == 1:
-		p.n = keepRange(w.ranges[0], rows, offsets, room)
+		n = keepRange(w.ranges[0], rows, offsets, room)
 	default:
-		p.n = keepRanges(w.ranges, rows, offsets, room)
+		n = keepRanges(w.ranges, rows, offsets, room)
 	}
-	p.rows = room[:p.n]
-	if nulls && !f.null { // the offset of a NULL is 0, which may pass
-		p.rows = piece.DropNulls(p.rows)
-		p.n = len(p.rows)
-	}
+	return room[:n]
 }
 
 // row answers the place of the i-th row in the span.

@@ -82,3 +82,36 @@ func (p *Piece) Values(to []int64) {
 	clear(to)
 	Add(p, nil, to, p.Base, int64(p.Step))
 }
+
+// Within writes which of the first n rows have an offset from low to high, at
+// most Most, and answers them; false when their offsets lie in several planes.
+// to has room for n.
+func (p *Piece) Within(low, high uint64, n int, to []uint16) ([]uint16, bool) {
+	switch p.layout {
+	case layout{bytes: true}:
+		return to[:within(p.planes.bytes[:n], uint8(low), uint8(high), to)], true
+	case layout{shorts: true}:
+		return to[:within(p.planes.shorts[:n], uint16(low), uint16(high), to)], true
+	case layout{words: true}:
+		return to[:within(p.planes.words[:n], uint32(low), uint32(high), to)], true
+	case layout{longs: true}:
+		return to[:within(p.planes.longs[:n], low, high, to)], true
+	}
+	return nil, false
+}
+
+// within writes every row and keeps the place of one that passes, which costs
+// less than a branch that nobody can predict.
+func within[P uint8 | uint16 | uint32 | uint64](plane []P, low, high P, to []uint16) int {
+	n, width := 0, high-low
+	to = to[:len(plane)]
+	for i, x := range plane {
+		to[n] = uint16(i) //nolint:gosec // less than the rows of a frame
+		kept := 0
+		if x-low <= width {
+			kept = 1
+		}
+		n += kept
+	}
+	return n
+}

@@ -9,7 +9,8 @@ import (
 )
 
 // TestNulls holds the lists of NULLs against the marks of rows, from wherever a
-// span begins, for all rows and for some.
+// span begins, for all rows and for some, and those of offsets in a range
+// against the values.
 func TestNulls(t *testing.T) {
 	for seed := range uint64(60) {
 		r := rand.New(rand.NewPCG(seed, 71))
@@ -17,7 +18,7 @@ func TestNulls(t *testing.T) {
 		values, null := make([]int64, n), make([]bool, n)
 		for i := range values {
 			if null[i] = r.IntN(1+int(seed%7)) == 0; !null[i] {
-				values[i] = r.Int64N(100)
+				values[i] = r.Int64N(100 << (seed % 4 * 9))
 			}
 		}
 		tab, columns := table.New(single(), table.Unlimited()), one(values, null)
@@ -60,6 +61,7 @@ func nullsOf(t *testing.T, r *rand.Rand, s table.Span) {
 		some = append(some, row)
 	}
 	room := make([]uint16, s.Len())
+	withinOf(t, r, &piece, s.Len(), room)
 	if got := piece.Nulls(nil, s.Len(), room); !slices.Equal(got, all) {
 		t.Fatalf("of %d rows: %d, not %d", s.Len(), got, all)
 	}
@@ -71,5 +73,27 @@ func nullsOf(t *testing.T, r *rand.Rand, s table.Span) {
 	}
 	if got := piece.DropNulls(some); !slices.Equal(got, left) {
 		t.Fatalf("without NULLs: %d, not %d", got, left)
+	}
+}
+
+// withinOf holds the rows whose offset is in a range against their values.
+func withinOf(t *testing.T, r *rand.Rand, piece *table.Piece, n int, room []uint16) {
+	t.Helper()
+	low := r.Uint64N(piece.Most + 1)
+	high := low + r.Uint64N(piece.Most-low+1)
+	got, ok := piece.Within(low, high, n, room)
+	if !ok {
+		return
+	}
+	values := make([]int64, n)
+	piece.Values(values)
+	var want []uint16
+	for i, v := range values {
+		if offset := uint64(v-piece.Base) / piece.Step; offset >= low && offset <= high {
+			want = append(want, uint16(i))
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Fatalf("offsets from %d to %d: the rows %d, not %d", low, high, got, want)
 	}
 }
