@@ -157,11 +157,12 @@ func forms(text string) map[string][]byte {
 	return all
 }
 
-// rounds and rows are how many files are submitted, and of how many people: three
-// batches a file.
+// rounds, batches and rows are how many files are submitted, in how many batches
+// each, and of how many people.
 const (
-	rounds = 3
-	rows   = 2*limits.BatchRows + 10_000
+	rounds  = 3
+	batches = 8
+	rows    = (batches-1)*limits.BatchRows + 10_000
 )
 
 // killsDir writes the configuration of a deployment with one small dataset.
@@ -233,15 +234,19 @@ func (d *deployment) submitUnderFire(file string, round int) {
 		_ = cmd.Wait() // 1 for the rejected record, or what the kill made of it
 		close(ended)
 	}()
-	eventually(d.t, "a batch is accepted", func() bool { return d.accepted() > before })
+	accepted := 0
+	eventually(d.t, "a batch is accepted", func() bool {
+		accepted = d.accepted() - before
+		return accepted > 2*round
+	})
 	select {
 	case <-ended:
 		d.t.Errorf("round %d: the submission ended before the kill", round)
-	case <-time.After(time.Duration(100*round) * time.Millisecond):
+	default:
 	}
 	kill(d.t, strconv.Itoa(old))
 	<-ended
-	d.t.Logf("round %d, QEMU %d killed after a batch of three: %s", round, old, strings.TrimSpace(said.String()))
+	d.t.Logf("round %d, QEMU %d killed after %d batches of %d: %s", round, old, accepted, batches, strings.TrimSpace(said.String()))
 	eventually(d.t, "another QEMU", func() bool {
 		now := d.layout.QEMU()
 		return now != 0 && now != old
