@@ -12,8 +12,8 @@ const (
 	// maxValue is the longest value that is kept, in bytes.
 	maxValue = 64
 	// registerBits is how many bits of a hash choose a register. The sketch's
-	// error is about 1.04/sqrt(registers), 0.8 %: all different values are never
-	// taken for fewer than mostlyDifferent of them.
+	// standard error is about 1.04/sqrt(registers), 0.8 %: six of them lie between
+	// all different values and mostlyDifferent of them.
 	registerBits = 14
 	registers    = 1 << registerBits
 	shift        = 64 - registerBits
